@@ -1,0 +1,104 @@
+"""Everything that says under which licence a distribution is, piece by piece."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+
+from . import spdx
+from .files import excerpt
+from .licence_files import LicenceFile
+from .metadata import Metadata
+from .texts import recognise
+
+_DECLARED = Path(__file__).with_name("declared.toml")
+_FILLERS = frozenset("the license licence licensed licensing version v under terms of a an".split())
+_SAYS_NOTHING = frozenset({"", "see", "file", "see file", "see txt", "txt", "in file", "other"})
+_PASTED = 120  # a License field longer than this, or of several lines, is a text and not a name
+
+
+class Source(StrEnum):
+    """Where a piece of evidence was found."""
+
+    EXPRESSION = "License-Expression"
+    FIELD = "License"
+    CLASSIFIER = "Classifier"
+    TEXT = "licence file"
+    BUNDLED = "bundled licence file"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """One piece of evidence.
+
+    Attributes:
+        value: What is written there, cut short; for a file, its name.
+        possible: The expressions it can stand for; empty if it says something, but nothing known here.
+    """
+
+    source: Source
+    value: str
+    possible: tuple[str, ...] = ()
+
+    @property
+    def expression(self) -> str | None:
+        """The one expression it stands for; None if it may stand for several or for none."""
+        return self.possible[0] if len(self.possible) == 1 else None
+
+
+def collect(metadata: Metadata, files: Sequence[LicenceFile]) -> tuple[Evidence, ...]:
+    """Every piece of evidence: what is declared, then what the files hold."""
+    return (*_declared(metadata), *(evidence for file in files for evidence in _in_file(file)))
+
+
+def _declared(metadata: Metadata) -> Iterator[Evidence]:
+    if (expression := metadata.licence_expression) is not None:
+        yield Evidence(
+            source=Source.EXPRESSION, value=excerpt(expression), possible=spdx.meanings(expression)
+        )
+    for classifier in metadata.classifiers:
+        prefix, _, licence = classifier.partition(" :: ")
+        if prefix == "License":
+            possible = _tables()["classifiers"].get(licence, [])
+            if possible != "nothing":
+                yield Evidence(source=Source.CLASSIFIER, value=excerpt(licence), possible=tuple(possible))
+    if (field := metadata.licence) is not None:
+        yield from _in_field(field)
+
+
+def _in_field(field: str) -> Iterator[Evidence]:
+    if "\n" in field or len(field) > _PASTED:
+        yield from _in_text(Source.FIELD, excerpt(field, 60), field)
+        return
+    words = _words(field)
+    possible = spdx.meanings(field) or tuple(_tables()["words"].get(words, ()))
+    if possible or words not in _SAYS_NOTHING:
+        yield Evidence(source=Source.FIELD, value=excerpt(field), possible=possible)
+
+
+def _in_file(file: LicenceFile) -> Iterator[Evidence]:
+    yield from _in_text(Source.BUNDLED if file.bundled else Source.TEXT, file.name, file.text)
+
+
+def _in_text(source: Source, name: str, text: str) -> Iterator[Evidence]:
+    recognised = recognise(text)
+    for possible in recognised.found:
+        yield Evidence(source=source, value=name, possible=possible)
+    if recognised.unread:
+        yield Evidence(source=source, value=f"{name}: {recognised.unread} words of other terms")
+
+
+def _words(field: str) -> str:
+    """`field` in the form of the table: "GNU GPL v3+" is "gnu gpl 3 or later"."""
+    words = re.findall(r"[a-z0-9]+|\+", re.sub(r"\bv(?=\d)", " ", field.lower()))
+    return " ".join("or later" if word == "+" else word for word in words if word not in _FILLERS)
+
+
+@cache
+def _tables() -> dict[str, dict[str, list[str]]]:
+    return tomllib.loads(_DECLARED.read_text("utf-8"))

@@ -1,0 +1,314 @@
+"""Items and artefacts to JSON text and back, by their declared types."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, get_origin, is_typeddict
+from uuid import UUID
+
+from treadle.errors import InvalidArtefact, InvalidItem
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+MAX_INLINE = 256 * 1024
+"""Bytes of JSON that one artefact or item may have."""
+MAX_DEPTH = 64
+MAX_ID_BYTES = 512
+ANY: Any = Any
+"""The type of a value that was given none: plain JSON."""
+
+_PLAIN: dict[Any, tuple[type, ...]] = {
+    dict: (dict,),
+    list: (list,),
+    str: (str,),
+    bool: (bool,),
+    int: (int,),
+    float: (float, int),
+    None: (type(None),),
+    type(None): (type(None),),
+}
+"""Types that JSON gives back unchanged, so they need no adapter."""
+
+_BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def bad_name(text: str) -> str | None:
+    """Why ``text`` cannot be an id or a subtask's name, or ``None``. The rule is the same on every store."""
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        return "it holds a lone surrogate, which is not text"
+    if not 1 <= size <= MAX_ID_BYTES:
+        return f"it has {size} bytes; 1 to {MAX_ID_BYTES} are allowed"
+    if text.isascii() and text.isprintable():
+        return None
+    for character in text:
+        if unicodedata.category(character) == "Cc" or character in _BIDI:
+            return f"it holds the control character U+{ord(character):04X}"
+    return None
+
+
+def item_id(value: object) -> str:
+    """The id as stores keep it: text. Strings, whole numbers and UUIDs are taken.
+
+    Raises:
+        InvalidItem: it is none of these, or breaks the rule for ids.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int | UUID):
+        raise InvalidItem(f"{value!r:.80} cannot be an item's id: use a string, a whole number or a UUID")
+    text = str(value)
+    if reason := bad_name(text):
+        raise InvalidItem(f"{text!r:.80} cannot be an item's id: {reason}")
+    return text
+
+
+def dump(value: Any) -> str:
+    """``value`` as JSON text that every reader understands.
+
+    Raises:
+        ValueError: NaN or infinity, NUL, a lone surrogate, too deep, too large.
+        TypeError: something that JSON does not have.
+    """
+    try:
+        text = _encoder.encode(value)
+    except RecursionError:
+        raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels") from None
+    # JSON's escapes are ASCII, so a short ASCII text without "u0000" holds nothing of what follows.
+    if len(text) < MAX_DEPTH and text.isascii() and "u0000" not in text:
+        return text
+    return _checked(text, value)
+
+
+def _checked(text: str, value: Any) -> str:
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise ValueError("it holds a lone surrogate, which is not text") from None
+    if size > MAX_INLINE:
+        raise ValueError(f"it has {size:,} bytes as JSON; at most {MAX_INLINE:,} are stored: keep the bytes in a file and return its path")
+    if "\\u0000" in text and _holds_nul(value):
+        raise ValueError("it holds the character NUL, which databases refuse")
+    if text.count("[") + text.count("{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+        raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
+    return text
+
+
+def _children(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return [*value.keys(), *value.values()]
+    return list(value) if isinstance(value, list | tuple) else []
+
+
+def _holds_nul(value: Any) -> bool:
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str) and "\x00" in value:
+            return True
+        waiting += _children(value)
+    return False
+
+
+def _depth(value: Any) -> int:
+    depth, level = 0, [value]
+    while level := [child for parent in level for child in _children(parent)]:
+        depth += 1
+    return depth
+
+
+def _refuse(value: Any) -> Any:
+    raise TypeError(f"{type(value).__name__} is not a JSON type; return plain values, or annotate the stage's return type")
+
+
+_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_refuse)
+
+
+def load(text: str) -> Any:
+    """The plain value of JSON text that :func:`dump` made."""
+    return json.loads(text)
+
+
+class Codec:
+    """Values of one type as JSON text.
+
+    ``decode(encode(value))`` is what dependents see, in the process that made the value too, so that a
+    restart changes nothing. Without a type, values are plain JSON.
+    """
+
+    def __init__(self, annotation: Any = ANY) -> None:
+        self.annotation = annotation
+        self._plain = annotation is ANY or annotation is object or annotation in _PLAIN
+        self._accepts = _PLAIN.get(annotation) if self._plain else None
+        self._to_plain, self._from_plain = (_same, _same) if self._plain else _converters(annotation)
+
+    def encode(self, value: Any, where: str) -> str:
+        """``value`` as JSON text; ``where`` begins the message of what goes wrong.
+
+        Raises:
+            InvalidArtefact: it does not fit the type, or is not JSON.
+        """
+        if self._plain:
+            if self._accepts is not None and not isinstance(value, self._accepts):
+                expected = getattr(self.annotation, "__name__", "None")
+                raise InvalidArtefact(where, [f"a {type(value).__name__} was given where {expected} is declared"])
+            try:
+                return dump(value)
+            except (TypeError, ValueError) as error:
+                raise InvalidArtefact(where, [str(error)]) from None
+        try:
+            text = dump(self._to_plain(value))
+            self._from_plain(load(text))
+        except Exception as error:
+            raise InvalidArtefact(where, _reasons(error)) from error
+        return text
+
+    def decode(self, text: str, where: str) -> Any:
+        """The value of stored JSON text.
+
+        Raises:
+            InvalidArtefact: what is stored does not fit the type (any more).
+        """
+        try:
+            return self._from_plain(load(text))
+        except Exception as error:
+            raise InvalidArtefact(where, _reasons(error)) from error
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _reasons(error: Exception) -> list[str]:
+    """``path: reason`` for each field, where the error knows them."""
+    errors = getattr(error, "errors", None)
+    if not callable(errors):
+        return [str(error) or type(error).__name__]
+    listed = errors(include_url=False, include_input=False, include_context=False)
+    return [f"{'.'.join(map(str, entry['loc'])) or 'value'}: {entry['msg']}" for entry in listed]
+
+
+Converter = Callable[[Any], Any]
+
+
+def _converters(annotation: Any) -> tuple[Converter, Converter]:
+    """How values of this type become plain JSON values, and come back.
+
+    Raises:
+        TypeError: the type cannot be stored as JSON.
+    """
+    if hasattr(annotation, "__struct_fields__"):
+        return _msgspec(annotation)
+    if isinstance(annotation, type) and hasattr(annotation, "__attrs_attrs__"):
+        return _attrs(annotation)
+    adapter = _adapter(annotation)
+
+    def to_plain(value: Any) -> Any:
+        return adapter.dump_python(adapter.validate_python(value), mode="json")
+
+    return to_plain, adapter.validate_python if _json_is_python(annotation) else lambda v: adapter.validate_json(json.dumps(v))
+
+
+def _json_is_python(annotation: Any) -> bool:
+    """Whether lax validation reads this type's plain JSON values as it reads its JSON text."""
+    return annotation in _PLAIN or (get_origin(annotation) in (dict, list) and all(a in _PLAIN or a is ANY for a in annotation.__args__))
+
+
+@lru_cache(maxsize=256)
+def _cached_adapter(annotation: Any) -> TypeAdapter[Any]:
+    return _new_adapter(annotation)
+
+
+def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    try:
+        return _cached_adapter(annotation)
+    except TypeError:  # unhashable, such as Annotated[int, ["x"]]
+        return _new_adapter(annotation)
+
+
+def _new_adapter(annotation: Any) -> TypeAdapter[Any]:
+    from pydantic import PydanticUserError, TypeAdapter
+    from pydantic.errors import PydanticSchemaGenerationError
+
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(_modern(annotation))
+        adapter.json_schema(mode="serialization")
+    except (PydanticUserError, PydanticSchemaGenerationError) as error:
+        raise TypeError(str(error).splitlines()[0]) from error
+    return adapter
+
+
+def _modern(annotation: Any) -> Any:
+    """``typing.TypedDict`` before Python 3.12 hides what pydantic needs; the same type from typing_extensions does not."""
+    if not is_typeddict(annotation) or type(annotation).__module__ == "typing_extensions":
+        return annotation
+    from typing import get_type_hints
+
+    import typing_extensions as extensions
+
+    hints = get_type_hints(annotation, include_extras=True)
+    optional = annotation.__optional_keys__
+    fields = {name: extensions.NotRequired[_modern(hint)] if name in optional else _modern(hint) for name, hint in hints.items()}
+    return extensions.TypedDict(annotation.__name__, fields)  # type: ignore[operator]  # built from data, not a literal
+
+
+def _msgspec(annotation: Any) -> tuple[Converter, Converter]:
+    import msgspec
+
+    def to_plain(value: Any) -> Any:
+        if not isinstance(value, annotation):
+            raise TypeError(f"a {type(value).__name__} was given where {annotation.__name__} is declared")
+        return msgspec.to_builtins(value)
+
+    return to_plain, lambda plain: msgspec.convert(plain, annotation, strict=False)
+
+
+def _attrs(annotation: Any) -> tuple[Converter, Converter]:
+    import attrs
+
+    annotation = attrs.resolve_types(annotation)
+    fields = {f.name: (f.alias, Codec(ANY if f.type is None else f.type)) for f in attrs.fields(annotation) if f.init}
+
+    def to_plain(value: Any) -> Any:
+        if not isinstance(value, annotation):
+            raise TypeError(f"a {type(value).__name__} was given where {annotation.__name__} is declared")
+        return {name: codec._to_plain(getattr(value, name)) for name, (_, codec) in fields.items()}
+
+    def from_plain(plain: Any) -> Any:
+        return annotation(**{alias: fields[name][1]._from_plain(plain[name]) for name, (alias, _) in fields.items() if name in plain})
+
+    return to_plain, from_plain
+
+
+class ItemCodec:
+    """Items of one type, with their ids."""
+
+    def __init__(self, annotation: Any) -> None:
+        self.annotation = annotation
+        self._codec = Codec(annotation)
+
+    def encode(self, item: Any) -> tuple[str, str]:
+        """The item's id and its JSON text.
+
+        Raises:
+            InvalidItem: no id, a bad one, or content that does not fit the type or is not JSON.
+        """
+        name = getattr(self.annotation, "__name__", "item")
+        try:
+            raw = item["id"] if isinstance(item, dict) else item.id
+        except (KeyError, AttributeError):
+            raise InvalidItem(f"an item has no id: {item!r:.120}; give {name} a field `id`") from None
+        identity = item_id(raw)
+        try:
+            text = self._codec.encode(item, f"item {identity!r}")
+        except InvalidArtefact as error:
+            hint = "" if self.annotation is not ANY else "; say what items are with Workflow(..., item=YourType)"
+            raise InvalidItem(f"{error}{hint}") from error
+        return identity, text
+
+    def decode(self, identity: str, text: str) -> Any:
+        """The item of stored JSON text; raises ``InvalidArtefact`` if it no longer fits the type."""
+        return self._codec.decode(text, f"item {identity!r} as stored does not fit {getattr(self.annotation, '__name__', 'its type')}")

@@ -1,0 +1,101 @@
+"""A workflow that was found valid: what engine and decisions read, and nothing changes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from treadle.codec import ANY, Codec, ItemCodec
+from treadle.errors import StageNotFound
+from treadle.policy import RetryBudget
+from treadle.signature import Signature
+
+INLINE, THREAD, PROCESS = "inline", "thread", "process"
+EXECUTORS = (INLINE, THREAD, PROCESS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageDefinition:
+    """One stage: what to call, when, and how often.
+
+    Args:
+        body: what an attempt calls.
+        handler: what an attempt at a subtask calls; ``body`` unless one was registered.
+        before, after: hooks of class stages.
+        when: called before the first attempt; a false answer skips the stage.
+        owner: the object the body belongs to, for finding it again in a worker process.
+        needs, feeds: the stages it depends on, and those that depend on it.
+        timeout: seconds one attempt may take.
+        limit: how many of its calls may run at once in one engine.
+        executor, handler_executor: where body and handler run.
+    """
+
+    name: str
+    body: Signature
+    handler: Signature
+    before: Signature | None
+    after: Signature | None
+    when: Signature | None
+    needs: tuple[str, ...]
+    feeds: tuple[str, ...]
+    codec: Codec
+    retry: RetryBudget
+    timeout: float | None
+    limit: int | None
+    executor: str
+    handler_executor: str
+    version: str | None
+    priority: int
+    asks_leave: bool
+    """Whether something must be asked before it starts, so that it cannot start with the commit that made it ready."""
+    bare: bool
+    """Whether an attempt is no more than one call on the event loop: no hooks, no time limit, no other executor."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Definition:
+    """Every stage of a workflow in topological order."""
+
+    name: str
+    items: ItemCodec
+    stages: Mapping[str, StageDefinition]
+    lifespan: Callable[[], AbstractAsyncContextManager[Any]] | None
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """The stages an item begins with."""
+        return tuple(name for name, stage in self.stages.items() if not stage.needs)
+
+    def stage(self, name: str) -> StageDefinition:
+        """The stage of that name; raises ``StageNotFound``."""
+        try:
+            return self.stages[name]
+        except KeyError:
+            raise StageNotFound(name, tuple(self.stages)) from None
+
+    @classmethod
+    def from_shape(cls, name: str, stages: Mapping[str, Sequence[str]]) -> Definition:
+        """Names and order only: enough to decide what people's acts change, without anybody's code."""
+        nothing = Signature(_no_body, (), ANY)
+        bodies = {
+            stage: StageDefinition(
+                name=stage, body=nothing, handler=nothing, before=None, after=None, when=None,
+                needs=tuple(needs), feeds=tuple(other for other, its in stages.items() if stage in its),
+                codec=Codec(), retry=RetryBudget(), timeout=None, limit=None, executor=INLINE, handler_executor=INLINE,
+                version=None, priority=0, asks_leave=False, bare=False,
+            )
+            for stage, needs in stages.items()
+        }  # fmt: skip
+        return cls(name=name, items=ItemCodec(ANY), stages=bodies, lifespan=None)
+
+    def to_json(self) -> str:
+        """The shape that a store keeps, so that it can be read without the code."""
+        shape = [{"name": s.name, "needs": s.needs, "version": s.version} for s in self.stages.values()]
+        return json.dumps({"workflow": self.name, "stages": shape}, separators=(",", ":"))
+
+
+def _no_body() -> None:
+    raise AssertionError("a definition read from a store cannot run")

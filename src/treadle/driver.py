@@ -1,0 +1,221 @@
+"""Drive one claimed item: attempts, decisions, writes, until nothing of it moves."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import nullcontext
+from typing import Any
+
+from treadle import decide
+from treadle.attempt import Call, Subject, Surroundings, interrupted, wanted
+from treadle.clock import now_us
+from treadle.errors import LeaseLost, StoreError
+from treadle.event import EventKind
+from treadle.state import EventRow, ItemState, Rest, StageState, Transition, Unit
+from treadle.store import StateStore
+
+_PROGRESS_EVERY_US = 1_000_000
+
+Observer = Callable[[ItemState, Transition], None]
+"""Told of every transition, when it is durable."""
+
+
+class Driver:
+    """The only writer of one item, from its claim until it rests.
+
+    A branch is a chain of attempts in which each follows from the one before. The first branch runs in the
+    caller's task; only where the item forks does another task begin, so that a pipeline without forks pays
+    for none.
+    """
+
+    def __init__(
+        self,
+        surroundings: Surroundings,
+        store: StateStore,
+        state: ItemState,
+        *,
+        window: int,
+        limits: Mapping[str, asyncio.Semaphore],
+        observe: Observer,
+    ) -> None:
+        self._surroundings = surroundings
+        self._flow = surroundings.flow
+        self._store = store
+        self._state = state
+        self._subject = Subject(self._flow, state, self._on_progress)
+        self._window = window
+        self._limits = limits
+        self._observe = observe
+        self._loop = asyncio.get_running_loop()
+        self._branches: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._rest: Rest | None = None
+        self._lost = False
+        self._progress_at: dict[tuple[str, str | None], int] = {}
+
+    @property
+    def item_id(self) -> str:
+        """The item it drives."""
+        return self._state.id
+
+    def drain(self) -> None:
+        """Start nothing new; what runs may end."""
+        self._window = 0
+
+    def abandon(self) -> None:
+        """The claim is no more: nothing may be written."""
+        self._lost = True
+
+    async def run(self) -> Rest | None:
+        """Move the item as far as it can go; how it rests then.
+
+        Cancelling puts back what ran: pending again, no attempt charged.
+
+        Raises:
+            LeaseLost: somebody else has the item now.
+            StoreError: the store refused; what was acknowledged is safe.
+        """
+        flow, state = self._flow, self._state
+        decide.count(flow, state)
+        try:
+            await self._follow(await self._write(decide.begin(flow, state, now_us(), self._window)))
+            while self._branches:
+                done, _ = await asyncio.wait(self._branches, return_when=asyncio.FIRST_EXCEPTION)
+                for branch in done:
+                    self._branches.discard(branch)
+                    branch.result()
+            return self._rest
+        except BaseException as error:
+            self._lost = self._lost or isinstance(error, LeaseLost | StoreError)
+            await self._stop()
+            raise
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+
+    async def _stop(self) -> None:
+        self._window = 0
+        for branch in self._branches:
+            branch.cancel()
+        if self._branches:
+            await asyncio.gather(*self._branches, return_exceptions=True)
+        if not self._lost:
+            await self._put_back()
+
+    async def _put_back(self) -> None:
+        """What was running is pending again, and the claim is given back."""
+        flow, state = self._flow, self._state
+        running: list[Unit] = [(row.stage, None) for row in state.stages.values() if row.state is StageState.RUNNING and not row.fan_out]
+        for name, board in state.boards.items():
+            running += [(name, row.seq) for row in board.rows if row.state is StageState.RUNNING]
+        for unit in running:
+            await self._write(decide.settle(flow, state, interrupted(state, unit), now_us(), 0.0, 0))
+        for stage in list(state.asking):
+            await self._write(decide.forgo(flow, state, stage, now_us()))
+
+    async def _write(self, change: Transition) -> Transition:
+        decide.apply(self._flow, self._state, change)
+        await self._store.commit(self._state, change)
+        self._observe(self._state, change)
+        if change.rest is not None:
+            self._rest = change.rest
+        elif _waits(change):
+            self._arm()
+        return change
+
+    async def _follow(self, change: Transition) -> None:
+        """Run what a durable change has started; of several, the first here and the others in tasks."""
+        while True:
+            for unit in change.starts[1:]:
+                self._spawn(self._from(unit))
+            for stage in change.ready:
+                self._spawn(self._ask(stage))
+            if not change.starts:
+                return
+            change = await self._attempt(change.starts[0])
+
+    async def _from(self, unit: Unit) -> None:
+        await self._follow(await self._attempt(unit))
+
+    def _spawn(self, branch: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(branch)
+        self._branches.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        # One that failed stays for ``run`` to see.
+        if not task.cancelled() and task.exception() is None:
+            self._branches.discard(task)
+
+    async def _attempt(self, unit: Unit, raised: BaseException | None = None) -> Transition:
+        """Run the unit and write what follows from it."""
+        call = Call(self._surroundings, self._subject, unit, raised=raised)
+        limit = self._limits.get(unit[0]) if unit[1] is not None else None
+        if limit is None:
+            attempt = await call.run()
+        else:
+            async with limit:
+                attempt = await call.run()
+        return await self._write(decide.settle(self._flow, self._state, attempt, now_us(), random.random(), self._window))  # noqa: S311
+
+    async def _ask(self, stage: str) -> None:
+        """Wait for leave to start ``stage``, a free slot and what its ``when`` says; then follow from there."""
+        flow, state = self._flow, self._state
+        async with self._limits.get(stage) or nullcontext():
+            answer = await wanted(self._surroundings, self._subject, stage) if self._window else True
+            if not self._window:
+                await self._write(decide.forgo(flow, state, stage, now_us()))
+                return
+            if answer is False:
+                change = await self._write(decide.skip(flow, state, stage, "`when` said no", now_us(), self._window))
+            else:
+                change = await self._write(decide.start(flow, state, stage, now_us(), self._window))
+                change = await self._attempt(change.starts[0], answer if isinstance(answer, BaseException) else None)
+        await self._follow(change)
+
+    # waiting times that end while other parts of the item move
+
+    def _arm(self) -> None:
+        due = decide.next_due(self._state)
+        if self._timer is not None:
+            self._timer.cancel()
+        if due is not None:
+            self._timer = self._loop.call_later(max(due - now_us(), 0) / 1_000_000, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        if self._window and (self._state.running or self._state.asking):
+            self._spawn(self._woken())
+
+    async def _woken(self) -> None:
+        if not (self._window and (self._state.running or self._state.asking)):
+            return
+        change = decide.wake(self._flow, self._state, now_us(), self._window)
+        if change.starts or change.ready:
+            await self._follow(await self._write(change))
+
+    # progress
+
+    def _on_progress(self, stage: str, subtask: str | None, attempt: int, fraction: float, note: str | None) -> None:
+        """Called by user code, perhaps from a thread."""
+        now = now_us()
+        if now - self._progress_at.get((stage, subtask), 0) >= _PROGRESS_EVERY_US:
+            self._progress_at[stage, subtask] = now
+            data = json.dumps({"fraction": fraction, "note": note}, ensure_ascii=False)
+            event = EventRow(EventKind.STAGE_PROGRESS, stage, subtask, attempt, data)
+            try:
+                self._loop.call_soon_threadsafe(lambda: self._spawn(self._tell(Transition(now, events=[event]))))
+            except RuntimeError:
+                return  # The loop is closed: the attempt was left behind long ago.
+
+    async def _tell(self, change: Transition) -> None:
+        if self._state.running and not self._lost:
+            await self._write(change)
+
+
+def _waits(change: Transition) -> bool:
+    """Whether something is pending until a time."""
+    return any(row.due is not None for row in change.stages) or any(row.due is not None for row in change.subtasks)

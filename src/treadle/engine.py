@@ -1,0 +1,286 @@
+"""The front door: one workflow on one store."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID
+
+from treadle import decide
+from treadle.attempt import Surroundings
+from treadle.clock import now_us
+from treadle.codec import item_id as checked_id
+from treadle.definition import PROCESS, Definition
+from treadle.errors import ItemConflict, ItemNotFound, TreadleError
+from treadle.event import WorkflowEvent
+from treadle.executor import Processes, Threads
+from treadle.inbox import Inbox
+from treadle.outcome import Approve, Decision, Reject
+from treadle.presence import identity
+from treadle.source import open_source
+from treadle.state import ItemPhase, ItemState, Transition
+from treadle.status import PipelineStatus, RunReport, item_status
+from treadle.store import ItemId, NewItem, StateStore
+from treadle.worker import Heartbeat, Intake, Worker
+from treadle.workflow import Workflow
+
+log = logging.getLogger("treadle.engine")
+
+_FOLLOW = 0.25
+"""Seconds after which a follower of the journal looks for what other processes wrote."""
+
+
+class Engine:
+    """Moves a workflow's items through its stages and answers for them.
+
+    Args:
+        workflow: what to do.
+        store: where its state is kept; the engine does not close it.
+        lease: seconds without a heartbeat after which others may take this engine's items.
+        grace: seconds that running stages have to end after ``stop()``.
+
+    Example:
+        .. code-block:: python
+
+            async with open_store("papers.db") as store, Engine(papers, store) as engine:
+                report = await engine.run(items, concurrency=100)
+    """
+
+    def __init__(self, workflow: Workflow, store: StateStore, *, lease: float = 30.0, grace: float = 10.0) -> None:
+        if not lease > 0:
+            raise ValueError(f"Engine(lease={lease!r}): seconds, more than 0")
+        self._workflow = workflow
+        self._store = store
+        self._lease = lease
+        self._grace = grace
+        self._flow: Definition = workflow.definition
+        self._limits = {name: asyncio.Semaphore(stage.limit) for name, stage in self._flow.stages.items() if stage.limit is not None}
+        self._observers: list[Callable[[ItemState, Transition], None]] = []
+        self._followers: set[asyncio.Event] = set()
+        self._attempts = 0
+        self._worker: Worker | None = None
+        self._exit: AsyncExitStack | None = None
+        self._stopper: asyncio.TimerHandle | None = None
+
+    # life
+
+    async def __aenter__(self) -> Self:
+        if self._exit is not None:
+            raise TreadleError("this engine is already running; use one `async with` for it")
+        async with AsyncExitStack() as stack:
+            await self._store.bind(self._flow)
+            state = await stack.enter_async_context(self._flow.lifespan()) if self._flow.lifespan is not None else None
+            threads = Threads()
+            stack.callback(threads.close)
+            processes = None
+            if any(PROCESS in (s.executor, s.handler_executor) for s in self._flow.stages.values()):
+                processes = Processes(self._workflow.origin, self._flow.name)
+                stack.push_async_callback(processes.close)
+            surroundings = Surroundings(self._flow, state, threads, processes)
+            number = await self._store.enlist(identity())
+            stack.push_async_callback(self._store.retire, number)
+            heartbeat = Heartbeat(self._store, number, self._lease / 3)
+            stack.push_async_callback(asyncio.to_thread, heartbeat.stop)
+            self._worker = Worker(surroundings, self._store, number, lease=self._lease, limits=self._limits, observe=self._observe)
+            self._surroundings, self._number = surroundings, number
+            self._exit = stack.pop_all()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        stack, self._exit, self._worker = self._exit, None, None
+        if self._stopper is not None:
+            self._stopper.cancel()
+        if stack is not None:
+            await stack.__aexit__(kind, error, trace)
+
+    @asynccontextmanager
+    async def _running(self) -> AsyncIterator[Worker]:
+        """The worker; for this call only, if the engine was not entered."""
+        if self._worker is not None:
+            yield self._worker
+            return
+        async with self:
+            assert self._worker is not None  # noqa: S101 - entering made it
+            yield self._worker
+
+    # moving items
+
+    async def run(self, items: Iterable[Any] | AsyncIterable[Any] | None = None, *, concurrency: int = 100) -> RunReport:
+        """Add ``items``, then move everything the store holds as far as it can go.
+
+        Items may be more than fit in memory: they are read as capacity frees up. Due retries are waited for;
+        reviews are not. Up to ``concurrency`` items move at once, and as many children of one fan-out.
+
+        Raises:
+            InvalidItem, ItemConflict, SourceFailed: some items could not be added; raised at the end, when all
+                others have moved. ``__notes__`` count those beyond the first.
+            StoreError: the store refused. What was acknowledged is safe; run again.
+        """
+        if concurrency < 1:
+            raise ValueError(f"run(concurrency={concurrency!r}): a whole number, 1 or more")
+        began, before = time.monotonic(), self._attempts
+        async with self._running() as worker:
+            intake = None
+            if items is not None:
+                intake = Intake(self._store, self._surroundings, open_source(items))
+            try:
+                await worker.run(intake, concurrency)
+            finally:
+                if intake is not None:
+                    await intake.source.close()
+            counts = (await self._store.counts()).phases
+        report = RunReport(
+            **{phase.value: counts.get(phase, 0) for phase in ItemPhase}, stages_run=self._attempts - before, elapsed=time.monotonic() - began
+        )
+        if intake is not None:
+            _raise_problems(intake)
+        return report
+
+    def stop(self, *, now: bool = False) -> None:
+        """Make ``run`` return: running stages may end within the grace time, ``now`` puts them back at once.
+
+        What is put back is pending again, and no attempt is charged for it.
+        """
+        if self._worker is None:
+            return
+        self._worker.stop(now=now)
+        if not now and self._stopper is None:
+            self._stopper = asyncio.get_running_loop().call_later(self._grace, lambda: self.stop(now=True))
+
+    async def advance(self, item: Any) -> PipelineStatus:
+        """Move one item, given as itself or by its id, as far as it can go; due retries are waited for.
+
+        Raises:
+            ItemNotFound: an id that is not known.
+            InvalidItem, ItemConflict: an item that cannot be added.
+        """
+        async with self._running() as worker:
+            if isinstance(item, str | int | UUID):
+                identity = checked_id(item)
+                if await self._store.load(identity) is None:
+                    raise ItemNotFound(identity)
+            else:
+                new = NewItem(*self._flow.items.encode(item))
+                identity = new.id
+                if await self._store.add([new], decide.arrive(self._flow, now_us())):
+                    raise ItemConflict(identity)
+            await worker.advance(identity, 100)
+            return await item_status(self._store, identity)
+
+    # asking
+
+    async def status(self, item_id: ItemId) -> PipelineStatus:
+        """Where the item stands; raises ``ItemNotFound``."""
+        await self._bound()
+        return await item_status(self._store, checked_id(item_id))
+
+    async def events(self, after: int = 0, *, follow: bool = False, item_id: ItemId | None = None) -> AsyncIterator[WorkflowEvent]:
+        """The journal behind the cursor ``after``, in order; ends at its end unless told to ``follow``.
+
+        Nothing is lost to a slow reader: it reads rows at its own pace, and resumes with the last ``cursor`` it saw.
+        """
+        only = None if item_id is None else checked_id(item_id)
+        news = asyncio.Event()
+        self._followers.add(news)
+        try:
+            while True:
+                news.clear()
+                page = await self._store.events(after, 500, only)
+                for event in page:
+                    after = event.cursor
+                    yield event
+                if not page:
+                    if not follow:
+                        return
+                    await _either(news, _FOLLOW)
+        finally:
+            self._followers.discard(news)
+
+    def observe(self, observer: Callable[[ItemState, Transition], None]) -> None:
+        """Call ``observer`` with every change this engine has made durable; it must be quick and must not raise."""
+        self._observers.append(observer)
+
+    def _observe(self, state: ItemState, change: Transition) -> None:
+        self._attempts += len(change.stages) + len(change.subtasks) - len(change.starts)
+        for observer in self._observers:
+            observer(state, change)
+        for news in self._followers:
+            news.set()
+
+    # acting
+
+    async def retry(self, item_id: ItemId, stage: str | None = None) -> None:
+        """A failed stage (all of them, without a name) is pending again; of a fan-out only what failed runs again.
+
+        Raises:
+            ItemNotFound, StageNotFound: there is no such thing.
+            InvalidTransition: it has not failed.
+        """
+        await self._revise(item_id, lambda state: decide.retry(self._flow, state, stage, now_us()))
+
+    async def cancel(self, item_id: ItemId, reason: str | None = None) -> None:
+        """The item moves no more; what runs for it is told to stop, and its answer is refused.
+
+        Raises:
+            ItemNotFound: there is no such item.
+            InvalidTransition: it has already ended.
+        """
+        await self._revise(item_id, lambda state: decide.cancel(self._flow, state, reason, now_us()))
+        if self._worker is not None:
+            await self._worker.abandon(checked_id(item_id))
+
+    async def resolve_review(self, item_id: ItemId, stage: str, decision: Decision, *, reviewer: str) -> None:
+        """A person's answer to what waits; the same as ``Inbox.decide``, and this engine goes on at once."""
+        await self._bound()
+        await Inbox(self._store).decide(item_id, stage, decision, reviewer=reviewer)
+        self._poke()
+
+    async def approve(self, item_id: ItemId, stage: str, *, reviewer: str, note: str | None = None) -> None:
+        """Accept what waits: the stage completes."""
+        await self.resolve_review(item_id, stage, Approve(note), reviewer=reviewer)
+
+    async def reject(self, item_id: ItemId, stage: str, reason: str, *, reviewer: str) -> None:
+        """Refuse what waits: the stage fails with ``reason``."""
+        await self.resolve_review(item_id, stage, Reject(reason), reviewer=reviewer)
+
+    async def _revise(self, item_id: ItemId, change: Callable[[ItemState], Transition]) -> None:
+        await self._bound()
+        await self._store.revise(checked_id(item_id), change)
+        self._poke()
+
+    async def _bound(self) -> None:
+        if self._exit is None:
+            await self._store.bind(self._flow)
+
+    def _poke(self) -> None:
+        if self._worker is not None:
+            self._worker.poke()
+        for news in self._followers:
+            news.set()
+
+
+async def _either(news: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await news.wait()
+    except TimeoutError:
+        return
+
+
+def _raise_problems(intake: Intake) -> None:
+    problems = list(intake.problems)
+    if (failure := intake.source.failure()) is not None:
+        problems.insert(0, failure)
+    if not problems:
+        return
+    first = problems[0]
+    for other in problems[1:6]:
+        first.add_note(f"also not taken: {other}")
+    if len(problems) > 6:
+        first.add_note(f"and {len(problems) - 6:,} more")
+    raise first

@@ -1,0 +1,189 @@
+"""Where a stage's body runs when it is not the event loop: threads, and worker processes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import json
+import os
+import queue
+import struct
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from treadle.errors import TreadleError
+
+MAX_THREADS = 256
+_HEADER = struct.Struct(">I")
+_MAX_MESSAGE = 256 * 1024 * 1024
+
+
+class WorkerProcessDied(TreadleError):
+    """The worker process ended while it ran an attempt; another one takes its place."""
+
+
+class Threads:
+    """Daemon threads for plain functions.
+
+    The standard pool is not used because it joins its threads when the interpreter exits: one body that
+    never returns would keep the process from ever ending.
+    """
+
+    def __init__(self) -> None:
+        self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._idle = threading.Semaphore(0)
+        self._started = 0
+
+    async def run(self, call: Callable[[], Any]) -> Any:
+        """What ``call()`` returns or raises, from a thread. If cancelled, the thread goes on alone."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        context = contextvars.copy_context()
+
+        def settle(result: Any, error: BaseException | None) -> None:
+            if future.done():
+                return
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(_carried(error))
+
+        def work() -> None:
+            try:
+                outcome = context.run(call), None
+            except BaseException as error:  # noqa: BLE001 - handed to the awaiting attempt as it is
+                outcome = None, error
+            try:
+                loop.call_soon_threadsafe(settle, *outcome)
+            except RuntimeError:
+                return  # The loop is closed: nobody waits any more.
+
+        self._work.put(work)
+        if not self._idle.acquire(blocking=False) and self._started < MAX_THREADS:
+            self._started += 1
+            threading.Thread(target=self._serve, name=f"treadle-body-{self._started}", daemon=True).start()
+        return await future
+
+    def _serve(self) -> None:
+        while (work := self._work.get()) is not None:
+            work()
+            self._idle.release()
+
+    def close(self) -> None:
+        """Let idle threads end; those still in a body end with it, or with the process."""
+        for _ in range(self._started):
+            self._work.put(None)
+
+
+def _carried(error: BaseException) -> BaseException:
+    """A future refuses StopIteration, so it travels inside another error."""
+    if isinstance(error, StopIteration):
+        carrier = RuntimeError("the stage raised StopIteration")
+        carrier.__cause__ = error
+        return carrier
+    return error
+
+
+class Processes:
+    """Worker processes that run attempts; a crash costs the attempt that ran there and nothing else.
+
+    Messages are JSON over pipes: what a worker imports comes from the workflow's own module, never from data.
+    """
+
+    def __init__(self, origin: tuple[str, str | None], workflow: str, size: int | None = None) -> None:
+        self._origin = origin
+        self._workflow = workflow
+        self._free: list[_Child] = []
+        self._all: set[_Child] = set()
+        self._slots = asyncio.Semaphore(size or os.cpu_count() or 1)
+
+    async def run(self, job: dict[str, Any], on_progress: Callable[[float, str | None], None]) -> list[Any]:
+        """The worker's answer to ``job``.
+
+        Raises:
+            WorkerProcessDied: it ended without an answer.
+        """
+        async with self._slots:
+            child = self._free.pop() if self._free else await self._start()
+            try:
+                answer = await child.ask(job, on_progress)
+            except BaseException:
+                # Cancelled, timed out or dead: whatever it still does must not reach a later attempt.
+                self._all.discard(child)
+                await child.kill()
+                raise
+            self._free.append(child)
+            return answer
+
+    async def _start(self) -> _Child:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "treadle.child",
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, env=_environment(),
+        )  # fmt: skip
+        child = _Child(process)
+        self._all.add(child)
+        module, file = self._origin
+        await child.send({"module": module, "file": file, "workflow": self._workflow, "path": sys.path})
+        return child
+
+    async def close(self) -> None:
+        """End all workers."""
+        for child in list(self._all):
+            await child.kill()
+        self._all.clear()
+        self._free.clear()
+
+
+def _environment() -> dict[str, str]:
+    """Ours, with the path on which this very package was found."""
+    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    known = os.environ.get("PYTHONPATH")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([here, known] if known else [here])}
+
+
+class _Child:
+    """One worker process and its pipes."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 - both were asked for
+        self._process, self._stdin, self._stdout = process, process.stdin, process.stdout
+
+    async def send(self, message: dict[str, Any]) -> None:
+        body = json.dumps(message).encode()
+        self._stdin.write(_HEADER.pack(len(body)) + body)
+        await self._stdin.drain()
+
+    async def ask(self, job: dict[str, Any], on_progress: Callable[[float, str | None], None]) -> list[Any]:
+        try:
+            await self.send(job)
+            while True:
+                message = await self._receive()
+                if "progress" not in message:
+                    break
+                on_progress(*message["progress"])
+        except (asyncio.IncompleteReadError, ConnectionError):
+            code = await self._process.wait()
+            raise WorkerProcessDied(f"the worker process ended {_how(code)} while it ran this attempt") from None
+        if "problem" in message:
+            raise TreadleError(message["problem"])
+        answer: list[Any] = message["attempt"]
+        return answer
+
+    async def _receive(self) -> dict[str, Any]:
+        (size,) = _HEADER.unpack(await self._stdout.readexactly(_HEADER.size))
+        if size > _MAX_MESSAGE:
+            raise WorkerProcessDied(f"the worker process sent {size:,} bytes; at most {_MAX_MESSAGE:,} are read")
+        message: dict[str, Any] = json.loads(await self._stdout.readexactly(size))
+        return message
+
+    async def kill(self) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+        self._stdin.close()
+        await self._process.wait()
+
+
+def _how(code: int) -> str:
+    return f"by signal {-code}" if code < 0 else f"with exit code {code}"

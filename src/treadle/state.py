@@ -1,0 +1,354 @@
+"""The rows of one item: how a stage stands for people, and how stores and decisions carry it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from heapq import heappop, heappush, nsmallest
+from itertools import islice
+from typing import NamedTuple
+
+from treadle.event import EventKind
+from treadle.outcome import ReviewData
+
+
+class StageState(StrEnum):
+    """Where a stage, or a subtask, stands."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    AWAITING_REVIEW = "awaiting_review"
+    SKIPPED = "skipped"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether dependents may go on."""
+        return self is StageState.COMPLETED or self is StageState.SKIPPED
+
+
+class ItemPhase(StrEnum):
+    """What an item as a whole waits for. A failed stage outweighs a waiting review."""
+
+    PENDING = "pending"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    AWAITING_REVIEW = "awaiting_review"
+    CANCELLED = "cancelled"
+
+
+_OPEN = frozenset({StageState.PENDING, StageState.RUNNING})
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class SubTaskStatus:
+    """How one child of a fan-out stands."""
+
+    name: str
+    state: StageState
+    error: str | None = None
+    updated_at: datetime = field(default_factory=_now)
+    attempt: int = 0
+    started_at: datetime | None = None
+    due_at: datetime | None = None
+
+    @classmethod
+    def pending(cls, name: str) -> SubTaskStatus:
+        return cls(name, StageState.PENDING)
+
+    @classmethod
+    def running(cls, name: str) -> SubTaskStatus:
+        return cls(name, StageState.RUNNING)
+
+    @classmethod
+    def completed(cls, name: str) -> SubTaskStatus:
+        return cls(name, StageState.COMPLETED)
+
+    @classmethod
+    def failed(cls, name: str, error: str) -> SubTaskStatus:
+        return cls(name, StageState.FAILED, error)
+
+    @classmethod
+    def skipped(cls, name: str) -> SubTaskStatus:
+        return cls(name, StageState.SKIPPED)
+
+
+@dataclass(frozen=True, slots=True)
+class StageStatus:
+    """How one stage of one item stands.
+
+    Args:
+        updated_at: when it came to this state; aware, UTC.
+        error: why the last attempt failed, while that matters.
+        review_data: what a person is asked, while they are asked.
+        subtasks: the children of a fan-out, in their order; loaded only where a call says so.
+        attempt: number of the last attempt, from 1; 0 before the first.
+        due_at: no attempt starts before this.
+        version: the stage's ``version=`` when it last ran.
+    """
+
+    state: StageState
+    updated_at: datetime = field(default_factory=_now)
+    error: str | None = None
+    review_data: ReviewData | None = None
+    subtasks: tuple[SubTaskStatus, ...] = ()
+    attempt: int = 0
+    started_at: datetime | None = None
+    due_at: datetime | None = None
+    version: str | None = None
+
+    @classmethod
+    def pending(cls) -> StageStatus:
+        return cls(StageState.PENDING)
+
+    @classmethod
+    def running(cls) -> StageStatus:
+        return cls(StageState.RUNNING)
+
+    @classmethod
+    def completed(cls) -> StageStatus:
+        return cls(StageState.COMPLETED)
+
+    @classmethod
+    def failed(cls, error: str) -> StageStatus:
+        return cls(StageState.FAILED, error=error)
+
+    @classmethod
+    def awaiting_review(cls, data: ReviewData) -> StageStatus:
+        return cls(StageState.AWAITING_REVIEW, review_data=data)
+
+    @classmethod
+    def skipped(cls) -> StageStatus:
+        return cls(StageState.SKIPPED)
+
+
+# Rows are tuples and not dataclasses because the engine makes half a dozen of them a stage: a frozen
+# dataclass takes four times as long to build (benchmarks/, W2). Times are microseconds, JSON is text.
+
+
+class StageRow(NamedTuple):
+    """One stage of one item, as stores keep it. No row means pending and never tried."""
+
+    stage: str
+    state: StageState
+    attempt: int
+    updated: int
+    started: int | None = None
+    due: int | None = None
+    error: str | None = None
+    artefact: str | None = None
+    summary: str | None = None
+    review: str | None = None
+    version: str | None = None
+    spent: int = 0
+    """Attempts charged to the budget since it was last renewed; ``attempt`` also counts uncharged ones."""
+    interruptions: int = 0
+    fan_out: bool = False
+    """Whether subtask rows exist; then the artefact is put together from theirs."""
+
+
+class SubtaskRow(NamedTuple):
+    """One child of a fan-out, as stores keep it; ``seq`` is its place from 0."""
+
+    stage: str
+    seq: int
+    name: str
+    state: StageState
+    attempt: int
+    updated: int
+    started: int | None = None
+    due: int | None = None
+    error: str | None = None
+    artefact: str | None = None
+    data: str | None = None
+    spent: int = 0
+    interruptions: int = 0
+
+
+class Ended(StrEnum):
+    """How an attempt ended."""
+
+    COMPLETED = "completed"
+    SKIPPED = "skipped"
+    AWAITING_REVIEW = "awaiting_review"
+    FAN_OUT = "fan_out"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    INTERRUPTED = "interrupted"
+
+
+class Attempt(NamedTuple):
+    """One try of a stage or subtask, when it has ended."""
+
+    stage: str
+    seq: int | None
+    number: int
+    started: int
+    ended: int
+    how: Ended
+    artefact: str | None = None
+    summary: str | None = None
+    review: str | None = None
+    subtasks: Sequence[tuple[str, str | None]] = ()
+    """Names and JSON data of the children, when ``how`` is ``fan_out``."""
+    error: str | None = None
+    """One line, for people."""
+    failure: str | None = None
+    """JSON: type, message and frames of what was raised."""
+    retry: bool = True
+    """Whether another attempt may help."""
+    retry_after: float | None = None
+    """Seconds the stage asked to wait."""
+    metrics: str | None = None
+
+
+def implied_attempt(row: StageRow | SubtaskRow) -> Attempt | None:
+    """The attempt that a finished row itself records.
+
+    An attempt that succeeded and has nothing more to say than its row says is not stored again.
+    """
+    if row.attempt == 0 or not row.state.is_finished:
+        return None
+    seq, summary = (row.seq, None) if isinstance(row, SubtaskRow) else (None, row.summary)
+    how = Ended.COMPLETED if row.state is StageState.COMPLETED else Ended.SKIPPED
+    started = row.updated if row.started is None else row.started
+    return Attempt(row.stage, seq, row.attempt, started, row.updated, how, row.artefact, summary)
+
+
+class EventRow(NamedTuple):
+    """An event before it has its place in the journal; ``data`` is JSON."""
+
+    kind: EventKind
+    stage: str | None = None
+    subtask: str | None = None
+    attempt: int | None = None
+    data: str | None = None
+
+
+class Rest(NamedTuple):
+    """Nothing of the item moves any more: its phase, and when to look again (``None``: when somebody acts)."""
+
+    phase: ItemPhase
+    wake: int | None
+    priority: int = 0
+
+
+Unit = tuple[str, int | None]
+"""What one attempt runs: a stage, or one subtask of it by its place."""
+
+
+class Transition(NamedTuple):
+    """Everything one decision changes; written as a whole or not at all."""
+
+    at: int
+    stages: Sequence[StageRow] = ()
+    subtasks: Sequence[SubtaskRow] = ()
+    attempts: Sequence[Attempt] = ()
+    events: Sequence[EventRow] = ()
+    rest: Rest | None = None
+    starts: Sequence[Unit] = ()
+    """Marked running here: run them as soon as this is durable."""
+    ready: Sequence[str] = ()
+    """Stages that could start but need leave first: a free slot, or their ``when``."""
+
+
+class SubtaskBoard:
+    """The children of one fan-out, with what spares walking over them at every step."""
+
+    __slots__ = ("failed", "later", "pending", "rows", "running", "unfinished")
+
+    def __init__(self, rows: Iterable[SubtaskRow] = ()) -> None:
+        self.rows: list[SubtaskRow] = []
+        self.pending: deque[int] = deque()
+        """Places that can start at once, the next one first."""
+        self.later: list[tuple[int, int]] = []
+        """A heap of due times and places."""
+        self.unfinished = 0
+        self.running = 0
+        self.failed = 0
+        for row in rows:
+            self.put(row)
+
+    def put(self, row: SubtaskRow) -> SubtaskRow | None:
+        """Take the row in at its place; the one it replaces comes back."""
+        before = None
+        if row.seq == len(self.rows):
+            self.rows.append(row)
+        else:
+            before = self.rows[row.seq]
+            self.rows[row.seq] = row
+            self.unfinished -= before.state in _OPEN
+            self.running -= before.state is StageState.RUNNING
+            self.failed -= before.state is StageState.FAILED
+        self.unfinished += row.state in _OPEN
+        self.running += row.state is StageState.RUNNING
+        self.failed += row.state is StageState.FAILED
+        if row.state is StageState.PENDING:
+            if row.due is None:
+                self.pending.append(row.seq)
+            else:
+                heappush(self.later, (row.due, row.seq))
+        self._tidy()
+        return before
+
+    def _tidy(self) -> None:
+        """Rows leave the two queues by changing; what is stale is dropped when it reaches the front."""
+        while self.pending and self.rows[self.pending[0]].state is not StageState.PENDING:
+            self.pending.popleft()
+        while self.later and self.rows[self.later[0][1]].due != self.later[0][0]:
+            heappop(self.later)
+
+    def next(self, room: int, now: int) -> list[SubtaskRow]:
+        """Up to ``room`` rows that can start now, those whose wait is over first."""
+        late = [seq for due, seq in nsmallest(room, self.later) if due <= now] if self.later else []
+        fresh = islice(self.pending, max(room - len(late), 0))
+        chosen = (self.rows[seq] for seq in (*late, *fresh))
+        return [row for row in chosen if row.state is StageState.PENDING]
+
+
+class ItemState:
+    """One item's rows while somebody works on them. Rows are immutable; only ``decide.apply`` swaps them."""
+
+    __slots__ = ("added", "asking", "boards", "fence", "id", "key", "news", "payload", "phase", "priority", "running", "stages", "unmet")
+
+    def __init__(
+        self,
+        id: str,  # noqa: A002 - the word for it everywhere
+        payload: str | None,
+        *,
+        key: int = 0,
+        fence: int = 0,
+        news: int = 0,
+        phase: ItemPhase = ItemPhase.PENDING,
+        priority: int = 0,
+        added: int = 0,
+        stages: dict[str, StageRow] | None = None,
+        boards: dict[str, SubtaskBoard] | None = None,
+    ) -> None:
+        self.id = id
+        self.payload = payload
+        """The item as JSON; ``None`` when only its statuses are known."""
+        self.key = key
+        """The store's own number for it."""
+        self.fence = fence
+        self.news = news
+        """How many outside acts the store had seen when this was loaded."""
+        self.phase = phase
+        self.priority = priority
+        self.added = added
+        self.stages = stages if stages is not None else {}
+        self.boards = boards if boards is not None else {}
+        self.unmet: dict[str, int] = {}
+        """How many dependencies of each stage are not finished; filled by ``decide.count``."""
+        self.running = 0
+        """Units that run now."""
+        self.asking: set[str] = set()
+        """Stages that could start and have asked for leave to."""

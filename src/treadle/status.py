@@ -1,0 +1,173 @@
+"""Read models: how one item stands, and how all of them do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from html import escape
+
+from treadle.clock import from_us
+from treadle.errors import ItemNotFound
+from treadle.state import ItemPhase, ItemState, StageState, StageStatus
+from treadle.store import Shape, StateStore, stage_status
+
+GLYPHS = {
+    StageState.COMPLETED: "✓",
+    StageState.RUNNING: "…",
+    StageState.AWAITING_REVIEW: "●",
+    StageState.FAILED: "×",
+    StageState.SKIPPED: "–",
+    StageState.PENDING: "·",
+}
+"""The shape of each state, so that it can be told without its colour."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageEntry(StageStatus):
+    """A stage's status under its name."""
+
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineStatus:
+    """Where one item stands; stages in topological order.
+
+    Args:
+        phase: what the item as a whole waits for.
+    """
+
+    item_id: str
+    stages: Sequence[StageEntry]
+    phase: ItemPhase = ItemPhase.PENDING
+
+    def _in(self, state: StageState) -> list[str]:
+        return [entry.name for entry in self.stages if entry.state is state]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every stage is completed or skipped."""
+        return all(entry.state.is_finished for entry in self.stages)
+
+    @property
+    def has_failures(self) -> bool:
+        """Whether a stage failed."""
+        return bool(self.failed_stages)
+
+    @property
+    def has_pending_reviews(self) -> bool:
+        """Whether a person must decide."""
+        return bool(self.review_stages)
+
+    @property
+    def running_stages(self) -> list[str]:
+        """Names of the stages that run."""
+        return self._in(StageState.RUNNING)
+
+    @property
+    def failed_stages(self) -> list[str]:
+        """Names of the stages that failed."""
+        return self._in(StageState.FAILED)
+
+    @property
+    def review_stages(self) -> list[str]:
+        """Names of the stages that wait for a person."""
+        return self._in(StageState.AWAITING_REVIEW)
+
+    @property
+    def progress_percent(self) -> float:
+        """The share of stages that are completed or skipped, 0 to 100."""
+        finished = sum(entry.state.is_finished for entry in self.stages)
+        return 100.0 * finished / len(self.stages) if self.stages else 0.0
+
+    def __getitem__(self, stage: str) -> StageEntry:
+        for entry in self.stages:
+            if entry.name == stage:
+                return entry
+        raise KeyError(stage)
+
+    def __str__(self) -> str:
+        width = max((len(entry.name) for entry in self.stages), default=0)
+        lines = [f"{self.item_id}: {self.phase.replace('_', ' ')}, {self.progress_percent:.0f} % of {len(self.stages)} stages"]
+        for entry in self.stages:
+            lines.append(f"  {GLYPHS[entry.state]} {entry.name:<{width}}  {entry.state.replace('_', ' ')}{_remark(entry)}")
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{GLYPHS[e.state]}</td><td>{escape(e.name)}</td><td>{escape(e.state.replace('_', ' '))}{escape(_remark(e))}</td></tr>"
+            for e in self.stages
+        )
+        return f"<table><caption>{escape(self.item_id)}</caption>{rows}</table>"
+
+
+def _remark(entry: StageEntry) -> str:
+    if entry.error:
+        return f": {entry.error.splitlines()[0]}"
+    if entry.review_data is not None:
+        return f": {entry.review_data.summary}"
+    if entry.subtasks:
+        done = sum(child.state.is_finished for child in entry.subtasks)
+        return f" ({done} of {len(entry.subtasks)} subtasks)"
+    return ""
+
+
+def pipeline_status(shape: Shape | None, state: ItemState) -> PipelineStatus:
+    """An item's rows in the order of the workflow; rows of stages it does not have come last."""
+    known = list(shape.stages) if shape is not None and state.payload is not None else []
+    names = [*known, *(name for name in state.stages if name not in known)]
+    return PipelineStatus(state.id, tuple(_entry(state, name) for name in names), state.phase)
+
+
+def _entry(state: ItemState, name: str) -> StageEntry:
+    row = state.stages.get(name)
+    status = StageStatus(StageState.PENDING, from_us(state.added)) if row is None else stage_status(state, row)
+    return StageEntry(**{field.name: getattr(status, field.name) for field in fields(status)}, name=name)
+
+
+async def item_status(store: StateStore, item_id: str) -> PipelineStatus:
+    """How the item stands; raises ``ItemNotFound``."""
+    state = await store.load(item_id)
+    if state is None:
+        raise ItemNotFound(item_id)
+    return pipeline_status(await store.shape(), state)
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """Where the store's items stand after a run, and what the run did.
+
+    Args:
+        stages_run: attempts that this run completed, skipped or failed, subtasks included.
+        elapsed: seconds.
+    """
+
+    completed: int = 0
+    failed: int = 0
+    awaiting_review: int = 0
+    pending: int = 0
+    cancelled: int = 0
+    stages_run: int = 0
+    elapsed: float = 0.0
+
+    @property
+    def items(self) -> int:
+        """All items of the store."""
+        return self.completed + self.failed + self.awaiting_review + self.pending + self.cancelled
+
+    def __str__(self) -> str:
+        parts = [f"{self.completed:,} completed"]
+        words = (("failed", self.failed), ("need a person", self.awaiting_review), ("pending", self.pending), ("cancelled", self.cancelled))
+        parts += [f"{number:,} {word}" for word, number in words if number]
+        return f"{self.items:,} items: {', '.join(parts)}; {self.stages_run:,} stages run in {self.elapsed:.1f} s"
+
+
+def ago(moment: datetime, now: datetime) -> str:
+    """How long ago, as people say it."""
+    seconds = max((now - moment).total_seconds(), 0.0)
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{int(seconds)} s" if seconds >= 1 else "now"
+

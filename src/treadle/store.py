@@ -1,0 +1,301 @@
+"""What every store promises; the engine, the inbox and the read models need nothing else."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+from uuid import UUID
+
+from treadle.clock import from_us, now_us, to_us
+from treadle.codec import item_id as checked_id
+from treadle.definition import Definition
+from treadle.errors import StoreCorrupt
+from treadle.event import WorkflowEvent
+from treadle.outcome import ReviewData
+from treadle.state import (
+    Attempt,
+    ItemPhase,
+    ItemState,
+    StageRow,
+    StageState,
+    StageStatus,
+    SubtaskRow,
+    SubTaskStatus,
+    Transition,
+)
+
+ItemId = str | int | UUID
+
+
+class NewItem(NamedTuple):
+    """An item to add; ``payload`` is its JSON."""
+
+    id: str
+    payload: str
+
+
+class WorkerIdentity(NamedTuple):
+    """Which process holds claims; enough to see on its own host whether it still lives."""
+
+    name: str
+    host: str
+    boot: str
+    pid: int
+    started: str
+
+
+class Claimed(NamedTuple):
+    """What a claim gave: items with their rows, and when the next unclaimed item wants one (``None``: none does)."""
+
+    items: Sequence[ItemState]
+    wake: int | None
+
+
+class Shape(NamedTuple):
+    """The workflow a store belongs to, readable without its code."""
+
+    workflow: str
+    stages: Mapping[str, Sequence[str]]
+    """Each stage with the stages it waits for, in topological order."""
+
+
+class Counts(NamedTuple):
+    """How many items are in each phase, and how many have each stage in each state."""
+
+    phases: Mapping[ItemPhase, int]
+    stages: Mapping[str, Mapping[StageState, int]]
+
+    @property
+    def items(self) -> int:
+        """All items."""
+        return sum(self.phases.values())
+
+
+class Filter(NamedTuple):
+    """Which items a page holds; what is ``None`` does not matter. A state without a stage means any stage."""
+
+    stage: str | None = None
+    state: StageState | None = None
+    phase: ItemPhase | None = None
+    prefix: str | None = None
+
+
+class StateStore(ABC):
+    """Where items, their rows and their journal are kept.
+
+    **Atomic.** Each call that writes does so as a whole or not at all. **Durable.** When an awaited write
+    returns, it survives ``kill -9`` and, on disk, a power cut. **Ordered.** Writes of one item become
+    durable in the order they were handed over. **Claims.** An item has at most one holder; every claim has
+    a fence, a number that only grows, and a commit under an older fence changes nothing. **Reads** see
+    whole writes only.
+
+    Every call may raise ``StoreError`` and its kinds; a row that cannot be read is ``StoreCorrupt`` and
+    names the item. A store belongs to the process that opened it.
+    """
+
+    @abstractmethod
+    async def bind(self, flow: Definition) -> None:
+        """The store belongs to this workflow from now on, and knows the shape of it.
+
+        Items that had nothing left to do wake up if the workflow has stages they have not seen.
+
+        Raises:
+            StoreError: it belongs to another workflow, or items wait in stages that are no more.
+        """
+
+    @abstractmethod
+    async def shape(self) -> Shape | None:
+        """The workflow it belongs to, or ``None``."""
+
+    @abstractmethod
+    async def add(self, items: Sequence[NewItem], arrival: Transition) -> list[str]:
+        """Items not known by their id are stored as ``arrival`` says; the ids whose stored content differs come back.
+
+        Idempotent: an item with the same content stays as it is. An item whose content was not known gets it.
+        """
+
+    @abstractmethod
+    async def enlist(self, worker: WorkerIdentity) -> int:
+        """A number for a worker that may claim from now on; its first heartbeat is this call."""
+
+    @abstractmethod
+    def beat(self, worker: int) -> bool:
+        """The worker lives; ``False`` if it was taken for dead. Called from its own thread, so it is not async."""
+
+    @abstractmethod
+    async def retire(self, worker: int) -> None:
+        """The worker is gone, and what it still held is free at once."""
+
+    @abstractmethod
+    async def claim(
+        self, worker: int, limit: int, now: int, *, lease: int, is_gone: Callable[[WorkerIdentity], bool], only: str | None = None
+    ) -> Claimed:
+        """Take up to ``limit`` items whose time has come, by priority, then by how long they wait.
+
+        Items of workers that are dead are free: no heartbeat for ``lease`` microseconds, or ``is_gone`` says so.
+        ``only`` takes just that item, even if it rests, unless somebody holds it.
+        """
+
+    @abstractmethod
+    def commit(self, state: ItemState, change: Transition) -> Awaitable[None]:
+        """Write ``change`` under the claim of ``state``; a ``rest`` in it gives the item back.
+
+        An item that somebody revised meanwhile is due again at once when it is given back.
+
+        Raises:
+            LeaseLost: the claim is no more; nothing was written.
+        """
+
+    @abstractmethod
+    async def revise(self, item_id: str, change: Callable[[ItemState], Transition], *, create: bool = False) -> None:
+        """Write what ``change`` makes of the item's rows, claimed or not; nobody else writes in between.
+
+        A ``rest`` counts only while nobody holds the item, except that a cancelled item is taken from its
+        holder. With ``create``, an unknown item is made, without content. What ``change`` raises comes out,
+        and nothing is written.
+
+        Raises:
+            ItemNotFound: there is no such item.
+        """
+
+    @abstractmethod
+    async def load(self, item_id: str) -> ItemState | None:
+        """The item with its rows, without a claim."""
+
+    @abstractmethod
+    async def attempts(self, item_id: str, stage: str) -> list[tuple[str | None, Attempt]]:
+        """All attempts that ended, oldest first, each with the name of its subtask."""
+
+    @abstractmethod
+    async def events(self, after: int, limit: int, item_id: str | None = None) -> list[WorkflowEvent]:
+        """Events behind a cursor, in order; never one before an earlier one can be seen."""
+
+    @abstractmethod
+    async def counts(self) -> Counts:
+        """How many items stand where. Stages the workflow does not have (any more) are left out."""
+
+    @abstractmethod
+    async def page(self, wanted: Filter, after: str | None, limit: int) -> list[ItemState]:
+        """Items by id, behind ``after``, with their stage rows but without subtasks."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let go of everything; closing twice is harmless."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()
+
+    # A door for tools and tests, written once on top of the calls above. It overwrites without a rule.
+
+    async def get_status(self, item_id: ItemId, stage: str) -> StageStatus | None:
+        """How the stage stands, with its subtasks; ``None`` if nothing was ever recorded."""
+        return (await self.get_all_statuses(item_id)).get(stage)
+
+    async def set_status(self, item_id: ItemId, stage: str, status: StageStatus) -> None:
+        """Overwrite how the stage stands; the item is made if need be. Subtasks are set on their own."""
+        review = None if status.review_data is None else review_to_json(status.review_data)
+        times = [None if moment is None else to_us(moment) for moment in (status.started_at, status.due_at)]
+
+        def change(state: ItemState) -> Transition:
+            row = state.stages.get(stage) or StageRow(stage, status.state, 0, 0)
+            row = row._replace(
+                state=status.state, attempt=status.attempt, updated=to_us(status.updated_at), started=times[0], due=times[1],
+                error=status.error, review=review, version=status.version,
+            )  # fmt: skip
+            return Transition(now_us(), stages=[row])
+
+        await self.revise(checked_id(item_id), change, create=True)
+
+    async def get_all_statuses(self, item_id: ItemId) -> dict[str, StageStatus]:
+        """Every stage of the item by name; empty for an unknown item."""
+        state = await self.load(checked_id(item_id))
+        if state is None:
+            return {}
+        shape = await self.shape()
+        waiting = StageStatus(StageState.PENDING, from_us(state.added))
+        known = dict.fromkeys(shape.stages, waiting) if shape is not None and state.payload is not None else {}
+        return known | {name: stage_status(state, row) for name, row in state.stages.items()}
+
+    async def query_items(self, stage: str, state: StageState) -> list[str]:
+        """Ids of the items that have the stage in that state, in their order."""
+        found: list[str] = []
+        while page := await self.page(Filter(stage, StageState(state)), found[-1] if found else None, 1000):
+            found += [item.id for item in page]
+        return found
+
+    async def get_subtask_statuses(self, item_id: ItemId, stage: str) -> list[SubTaskStatus]:
+        """The children of the stage's fan-out, in their order."""
+        state = await self.load(checked_id(item_id))
+        board = state.boards.get(stage) if state is not None else None
+        return [subtask_status(row) for row in board.rows] if board is not None else []
+
+    async def set_subtask_status(self, item_id: ItemId, stage: str, subtask: str, status: SubTaskStatus) -> None:
+        """Overwrite how a child stands; it is made, after its siblings, if it is new."""
+
+        def change(state: ItemState) -> Transition:
+            rows = state.boards[stage].rows if stage in state.boards else []
+            row = next((row for row in rows if row.name == subtask), None) or SubtaskRow(stage, len(rows), subtask, status.state, 0, 0)
+            times = [None if moment is None else to_us(moment) for moment in (status.started_at, status.due_at)]
+            row = row._replace(
+                state=status.state, attempt=status.attempt, updated=to_us(status.updated_at), started=times[0], due=times[1],
+                error=status.error,
+            )  # fmt: skip
+            return Transition(now_us(), subtasks=[row])
+
+        await self.revise(checked_id(item_id), change, create=True)
+
+
+# Rows to what people read.
+
+
+def review_to_json(review: ReviewData) -> str:
+    """A review as stores keep it."""
+    return json.dumps(
+        {"summary": review.summary, "details": review.details, "created_at": review.created_at.isoformat()}, ensure_ascii=False
+    )
+
+
+def review_from_json(text: str, where: str) -> ReviewData:
+    """A stored review; raises ``StoreCorrupt`` beginning with ``where`` if it cannot be read."""
+    from datetime import datetime
+
+    try:
+        fields: dict[str, Any] = json.loads(text)
+        return ReviewData(fields["summary"], fields.get("details"), datetime.fromisoformat(fields["created_at"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreCorrupt(f"{where}: the stored review cannot be read: {error}") from error
+
+
+def stage_status(state: ItemState, row: StageRow) -> StageStatus:
+    """A stage's row as people read it, with its subtasks."""
+    board = state.boards.get(row.stage)
+    return StageStatus(
+        state=row.state,
+        updated_at=from_us(row.updated),
+        error=row.error,
+        review_data=None if row.review is None else review_from_json(row.review, f"item {state.id!r}, stage {row.stage!r}"),
+        subtasks=tuple(subtask_status(child) for child in board.rows) if board is not None else (),
+        attempt=row.attempt,
+        started_at=None if row.started is None else from_us(row.started),
+        due_at=None if row.due is None else from_us(row.due),
+        version=row.version,
+    )
+
+
+def subtask_status(row: SubtaskRow) -> SubTaskStatus:
+    """A subtask's row as people read it."""
+    return SubTaskStatus(
+        name=row.name,
+        state=row.state,
+        error=row.error,
+        updated_at=from_us(row.updated),
+        attempt=row.attempt,
+        started_at=None if row.started is None else from_us(row.started),
+        due_at=None if row.due is None else from_us(row.due),
+    )

@@ -1,0 +1,332 @@
+"""State in this process: the reference semantics, gone when the process ends."""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right, insort
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from heapq import heappop, heappush
+from typing import Any, Self
+
+from treadle.clock import now_us
+from treadle.definition import Definition
+from treadle.errors import ItemNotFound, LeaseLost, StoreError
+from treadle.event import WorkflowEvent
+from treadle.state import (
+    Attempt,
+    EventRow,
+    ItemPhase,
+    ItemState,
+    StageState,
+    SubtaskBoard,
+    Transition,
+    implied_attempt,
+)
+from treadle.store import Claimed, Counts, Filter, NewItem, Shape, StateStore, WorkerIdentity
+from treadle.stores.shared import merge_attempts, other_workflow, removed_stages, workflow_event
+
+
+class _Done:
+    """An awaitable that has nothing to wait for."""
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return
+        yield
+
+
+_DONE = _Done()
+
+
+class _Record:
+    """One item as it is stored."""
+
+    __slots__ = ("attempts", "state", "wake", "worker")
+
+    def __init__(self, state: ItemState) -> None:
+        self.state = state
+        self.worker: int | None = None
+        self.wake: int | None = None
+        self.attempts: list[Attempt] = []
+
+
+class _Storage:
+    """What all copies of one store share."""
+
+    def __init__(self) -> None:
+        self.shape: Shape | None = None
+        self.records: dict[str, _Record] = {}
+        self.ids: list[str] = []
+        """Sorted, for pages."""
+        self.queue: list[tuple[int, int, int, str]] = []
+        """A heap of (-priority, wake, key, id); stale entries are dropped when they surface."""
+        self.events: list[tuple[str, int, EventRow]] = []
+        """Item, time and event; the cursor is the place, from 1."""
+        self.workers: dict[int, tuple[WorkerIdentity, int]] = {}
+        self.enlisted = 0
+
+
+class MemoryStateStore(StateStore):
+    """Keeps everything in this process. ``copy.copy`` gives a second store on the same state."""
+
+    def __init__(self) -> None:
+        self._storage = _Storage()
+
+    def __copy__(self) -> Self:
+        other = type(self)()
+        other._storage = self._storage
+        return other
+
+    def stage_count(self) -> int:
+        """How many stage rows are stored."""
+        return sum(len(record.state.stages) for record in self._storage.records.values())
+
+    def subtask_count(self) -> int:
+        """How many subtask rows are stored."""
+        return sum(len(b.rows) for record in self._storage.records.values() for b in record.state.boards.values())
+
+    def clear(self) -> None:
+        """Forget all items and events."""
+        shape = self._storage.shape
+        self._storage.__init__()  # type: ignore[misc]  # every copy must see it emptied
+        self._storage.shape = shape
+
+    async def bind(self, flow: Definition) -> None:
+        storage = self._storage
+        new = Shape(flow.name, {name: stage.needs for name, stage in flow.stages.items()})
+        if storage.shape is not None:
+            _check_shape(storage.shape, new, storage)
+            if set(new.stages) - set(storage.shape.stages):
+                for record in storage.records.values():
+                    if record.state.phase is ItemPhase.COMPLETED:
+                        record.state.phase = ItemPhase.PENDING
+                        self._wake(record, now_us())
+        storage.shape = new
+
+    async def shape(self) -> Shape | None:
+        return self._storage.shape
+
+    async def add(self, items: Sequence[NewItem], arrival: Transition) -> list[str]:
+        storage, conflicts = self._storage, []
+        for item in items:
+            record = storage.records.get(item.id)
+            if record is None:
+                record = self._create(item.id, arrival.at)
+            if record.state.payload is None:
+                record.state.payload = item.payload
+                if arrival.rest is not None:
+                    record.state.priority = arrival.rest.priority
+                    self._wake(record, arrival.rest.wake)
+                self._tell(item.id, arrival.at, arrival.events)
+            elif record.state.payload != item.payload and json.loads(record.state.payload) != json.loads(item.payload):
+                conflicts.append(item.id)
+        return conflicts
+
+    def _create(self, item_id: str, now: int) -> _Record:
+        storage = self._storage
+        record = storage.records[item_id] = _Record(ItemState(item_id, None, key=len(storage.records) + 1, added=now))
+        if storage.ids and storage.ids[-1] > item_id:
+            insort(storage.ids, item_id)
+        else:
+            storage.ids.append(item_id)
+        return record
+
+    def _wake(self, record: _Record, wake: int | None) -> None:
+        record.wake = wake
+        if wake is not None:
+            heappush(self._storage.queue, (-record.state.priority, wake, record.state.key, record.state.id))
+
+    def _tell(self, item_id: str, at: int, events: Sequence[EventRow]) -> None:
+        self._storage.events += [(item_id, at, event) for event in events]
+
+    async def enlist(self, worker: WorkerIdentity) -> int:
+        self._storage.enlisted += 1
+        self._storage.workers[self._storage.enlisted] = (worker, now_us())
+        return self._storage.enlisted
+
+    def beat(self, worker: int) -> bool:
+        known = self._storage.workers.get(worker)
+        if known is not None:
+            self._storage.workers[worker] = (known[0], now_us())
+        return known is not None
+
+    async def retire(self, worker: int) -> None:
+        self._storage.workers.pop(worker, None)
+        self._free({worker}, now_us())
+
+    def _free(self, workers: set[int], now: int) -> None:
+        for record in self._storage.records.values():
+            if record.worker in workers:
+                record.worker = None
+                record.state.fence += 1
+                self._wake(record, now)
+
+    async def claim(
+        self, worker: int, limit: int, now: int, *, lease: int, is_gone: Callable[[WorkerIdentity], bool], only: str | None = None
+    ) -> Claimed:
+        storage = self._storage
+        others = [(number, who, beat) for number, (who, beat) in storage.workers.items() if number != worker]
+        if dead := {number for number, who, beat in others if beat < now - lease or is_gone(who)}:
+            for number in dead:
+                del storage.workers[number]
+            self._free(dead, now)
+        if only is not None:
+            record = storage.records.get(only)
+            free = record is not None and record.worker is None and record.state.phase is not ItemPhase.CANCELLED
+            return Claimed([self._take(record, worker)] if record is not None and free else [], None)
+        return self._claim_due(worker, limit, now)
+
+    def _claim_due(self, worker: int, limit: int, now: int) -> Claimed:
+        storage, taken, later = self._storage, [], []
+        while storage.queue and len(taken) < limit:
+            entry = heappop(storage.queue)
+            record = storage.records[entry[3]]
+            if record.worker is not None or record.wake != entry[1]:
+                continue
+            if entry[1] > now:
+                later.append(entry)
+            else:
+                taken.append(self._take(record, worker))
+        for entry in later:
+            heappush(storage.queue, entry)
+        return Claimed(taken, min((entry[1] for entry in storage.queue), default=None) if len(taken) < limit else now)
+
+    def _take(self, record: _Record, worker: int) -> ItemState:
+        record.worker, record.wake = worker, None
+        record.state.fence += 1
+        return _copy(record.state)
+
+    def commit(self, state: ItemState, change: Transition) -> Awaitable[None]:
+        record = self._storage.records.get(state.id)
+        if record is None or record.worker is None or record.state.fence != state.fence:
+            raise LeaseLost(f"item {state.id!r} is no longer held by this worker; nothing was written")
+        self._write(record, change)
+        if change.rest is not None:
+            record.worker = None
+            news = record.state.news != state.news
+            self._settle(record, change, now_us() if news else change.rest.wake)
+        return _DONE
+
+    def _write(self, record: _Record, change: Transition) -> None:
+        state = record.state
+        for row in change.stages:
+            before = state.stages.get(row.stage)
+            if before is not None and before.state.is_finished and not row.state.is_finished:
+                self._keep(record, implied_attempt(before))
+            state.stages[row.stage] = row
+        for child in change.subtasks:
+            state.boards.setdefault(child.stage, SubtaskBoard()).put(child)
+        for attempt in change.attempts:
+            self._keep(record, attempt)
+        self._tell(state.id, change.at, change.events)
+
+    @staticmethod
+    def _keep(record: _Record, attempt: Attempt | None) -> None:
+        if attempt is not None:
+            record.attempts.append(attempt)
+
+    def _settle(self, record: _Record, change: Transition, wake: int | None) -> None:
+        assert change.rest is not None  # noqa: S101 - the callers looked
+        record.state.phase, record.state.priority = change.rest.phase, change.rest.priority
+        self._wake(record, wake)
+
+    async def revise(self, item_id: str, change: Callable[[ItemState], Transition], *, create: bool = False) -> None:
+        record = self._storage.records.get(item_id)
+        if record is None and not create:
+            raise ItemNotFound(item_id)
+        made = change(_copy(record.state) if record is not None else ItemState(item_id, None))
+        if record is None:
+            record = self._create(item_id, made.at)
+        self._write(record, made)
+        record.state.news += 1
+        if made.rest is not None and made.rest.phase is ItemPhase.CANCELLED:
+            record.worker = None
+            record.state.fence += 1
+        if made.rest is not None and record.worker is None:
+            self._settle(record, made, made.rest.wake)
+
+    async def load(self, item_id: str) -> ItemState | None:
+        record = self._storage.records.get(item_id)
+        return _copy(record.state) if record is not None else None
+
+    async def attempts(self, item_id: str, stage: str) -> list[tuple[str | None, Attempt]]:
+        record = self._storage.records.get(item_id)
+        if record is None:
+            return []
+        board = record.state.boards.get(stage) or SubtaskBoard()
+        row = record.state.stages.get(stage)
+        rows = [*([] if row is None or row.fan_out else [row]), *board.rows]
+        return merge_attempts([a for a in record.attempts if a.stage == stage], rows)
+
+    async def events(self, after: int, limit: int, item_id: str | None = None) -> list[WorkflowEvent]:
+        journal, found = self._storage.events, []
+        for place in range(after, len(journal)):
+            identity, at, row = journal[place]
+            if item_id is None or identity == item_id:
+                found.append(workflow_event(place + 1, at, identity, row))
+                if len(found) == limit:
+                    break
+        return found
+
+    async def counts(self) -> Counts:
+        records = [record.state for record in self._storage.records.values() if record.state.payload is not None]
+        names = self._storage.shape.stages if self._storage.shape is not None else ()
+        stages: dict[str, Counter[StageState]] = {name: Counter() for name in names}
+        for state in records:
+            for name, counter in stages.items():
+                row = state.stages.get(name)
+                counter[row.state if row is not None else StageState.PENDING] += 1
+        return Counts(Counter(state.phase for state in records), stages)
+
+    async def page(self, wanted: Filter, after: str | None, limit: int) -> list[ItemState]:
+        ids = self._storage.ids
+        found: list[ItemState] = []
+        for place in range(bisect_right(ids, after) if after is not None else 0, len(ids)):
+            state = self._storage.records[ids[place]].state
+            if _matches(state, wanted):
+                found.append(_copy(state, boards=False))
+                if len(found) == limit:
+                    break
+        return found
+
+    async def close(self) -> None:
+        return None
+
+
+def _copy(state: ItemState, *, boards: bool = True) -> ItemState:
+    return ItemState(
+        state.id,
+        state.payload,
+        key=state.key,
+        fence=state.fence,
+        news=state.news,
+        phase=state.phase,
+        priority=state.priority,
+        added=state.added,
+        stages=dict(state.stages),
+        boards={name: SubtaskBoard(board.rows) for name, board in state.boards.items()} if boards else {},
+    )
+
+
+def _matches(state: ItemState, wanted: Filter) -> bool:
+    if wanted.prefix is not None and not state.id.startswith(wanted.prefix):
+        return False
+    if wanted.phase is not None and (state.phase is not wanted.phase or state.payload is None):
+        return False
+    if wanted.stage is not None:
+        row = state.stages.get(wanted.stage)
+        stands = row.state if row is not None else StageState.PENDING if state.payload is not None else None
+        return stands is not None and wanted.state in (None, stands)
+    return wanted.state is None or any(row.state is wanted.state for row in state.stages.values())
+
+
+def _check_shape(old: Shape, new: Shape, storage: _Storage) -> None:
+    if old.workflow != new.workflow:
+        raise StoreError(other_workflow(old.workflow, new.workflow))
+    live: dict[str, list[str]] = defaultdict(list)
+    for record in storage.records.values():
+        for name, row in record.state.stages.items():
+            if name not in new.stages and not row.state.is_finished and record.state.phase is not ItemPhase.CANCELLED:
+                live[name].append(record.state.id)
+    if live:
+        raise StoreError(removed_stages(dict(live)))

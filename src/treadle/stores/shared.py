@@ -1,0 +1,44 @@
+"""What stores say and put together alike."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from treadle.clock import from_us
+from treadle.event import WorkflowEvent
+from treadle.state import Attempt, EventRow, StageRow, SubtaskRow, implied_attempt
+
+
+def other_workflow(stored: str, given: str) -> str:
+    """Why a store cannot be opened for another workflow."""
+    return f"this store belongs to workflow {stored!r}, not {given!r}; give {given!r} a store of its own"
+
+
+def removed_stages(live: Mapping[str, Sequence[str]]) -> str:
+    """Why a workflow without these stages cannot have the store."""
+    listed = "; ".join(f"{stage!r}: {len(ids):,} items, among them {', '.join(map(repr, ids[:3]))}" for stage, ids in live.items())
+    return f"items wait in stages that the workflow no longer has ({listed}); put the stages back, or cancel those items"
+
+
+def workflow_event(cursor: int, at: int, item_id: str, row: EventRow) -> WorkflowEvent:
+    """An event as people read it."""
+    return WorkflowEvent(
+        cursor=cursor,
+        at=from_us(at),
+        item_id=item_id,
+        kind=row.kind,
+        stage=row.stage,
+        subtask=row.subtask,
+        attempt=row.attempt,
+        data=json.loads(row.data) if row.data is not None else {},
+    )
+
+
+def merge_attempts(stored: Sequence[Attempt], rows: Sequence[StageRow | SubtaskRow]) -> list[tuple[str | None, Attempt]]:
+    """Stored attempts and those that finished rows imply, oldest first, with the names of subtasks."""
+    names = {row.seq: row.name for row in rows if isinstance(row, SubtaskRow)}
+    known = {(attempt.seq, attempt.number) for attempt in stored}
+    implied = [attempt for row in rows if (attempt := implied_attempt(row)) is not None and (attempt.seq, attempt.number) not in known]
+    found = sorted([*stored, *implied], key=lambda attempt: (attempt.started, attempt.number))
+    return [(None if attempt.seq is None else names.get(attempt.seq), attempt) for attempt in found]

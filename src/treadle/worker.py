@@ -1,0 +1,231 @@
+"""Many items: take them in, claim them, keep so many moving, and stop in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Mapping
+
+from treadle import decide
+from treadle.attempt import Surroundings
+from treadle.clock import now_us
+from treadle.codec import ItemCodec
+from treadle.driver import Driver, Observer
+from treadle.errors import InvalidItem, ItemConflict, LeaseLost, TreadleError
+from treadle.presence import is_gone
+from treadle.source import Source
+from treadle.state import ItemState, Rest
+from treadle.store import NewItem, StateStore
+
+log = logging.getLogger("treadle.worker")
+
+_POLL = 0.5
+"""Seconds after which a worker looks for what other processes did: decisions, retries, new items."""
+
+
+class Heartbeat:
+    """Tells the store from a thread of its own that this worker lives, so that a busy event loop is not taken for a death."""
+
+    def __init__(self, store: StateStore, worker: int, every: float) -> None:
+        self._store = store
+        self._worker = worker
+        self._every = every
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="treadle-heartbeat", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._every):
+            try:
+                if not self._store.beat(self._worker):
+                    log.error("worker %s was taken for dead; others may have its items", self._worker)
+                    return
+            except TreadleError as error:
+                log.warning("heartbeat of worker %s failed, trying again: %s", self._worker, error)
+
+    def stop(self) -> None:
+        """Return when the thread has ended."""
+        self._stop.set()
+        self._thread.join()
+
+
+class Intake:
+    """Adds items from a source to the store; what cannot be added is kept as a problem and stops nothing."""
+
+    def __init__(self, store: StateStore, surroundings: Surroundings, source: Source) -> None:
+        self._store = store
+        self._items: ItemCodec = surroundings.flow.items
+        self._flow = surroundings.flow
+        self.source = source
+        self.problems: list[TreadleError] = []
+
+    async def add(self, limit: int) -> int:
+        """Read and add up to ``limit`` items; how many were read."""
+        items = await self.source.take(limit)
+        fresh: dict[str, NewItem] = {}
+        for item in items:
+            try:
+                new = NewItem(*self._items.encode(item))
+            except InvalidItem as error:
+                self._refuse(error)
+                continue
+            if fresh.setdefault(new.id, new) != new:
+                self._refuse(ItemConflict(new.id))
+        if fresh:
+            for identity in await self._store.add(list(fresh.values()), decide.arrive(self._flow, now_us())):
+                self._refuse(ItemConflict(identity))
+        return len(items)
+
+    def _refuse(self, error: TreadleError) -> None:
+        log.warning("item not taken: %s", error)
+        self.problems.append(error)
+
+
+class Worker:
+    """Claims items and keeps up to ``concurrency`` of them moving."""
+
+    def __init__(
+        self,
+        surroundings: Surroundings,
+        store: StateStore,
+        number: int,
+        *,
+        lease: float,
+        limits: Mapping[str, asyncio.Semaphore],
+        observe: Observer,
+    ) -> None:
+        self._surroundings = surroundings
+        self._store = store
+        self._number = number
+        self._lease_us = int(lease * 1_000_000)
+        self._limits = limits
+        self._observe = observe
+        self._drivers: dict[str, tuple[Driver, asyncio.Task[Rest | None]]] = {}
+        self._fatal: BaseException | None = None
+        self._ahead = 0
+        self._stopping = False
+        self._poke = asyncio.Event()
+
+    def poke(self) -> None:
+        """There may be something to claim: look now."""
+        self._poke.set()
+
+    def stop(self, *, now: bool = False) -> None:
+        """Claim nothing more and let what runs end; ``now`` puts it back instead."""
+        self._stopping = True
+        for driver, task in self._drivers.values():
+            if now:
+                task.cancel()
+            else:
+                driver.drain()
+        self.poke()
+
+    async def abandon(self, item_id: str) -> None:
+        """Stop what runs for an item that was taken from this worker."""
+        if item_id in self._drivers:
+            driver, task = self._drivers[item_id]
+            driver.abandon()
+            task.cancel()
+            await asyncio.wait({task})
+
+    async def run(self, intake: Intake | None, concurrency: int) -> None:
+        """Return when nothing can move any more, or when stopped and everything has been given back."""
+        feeder = asyncio.create_task(self._feed(intake, concurrency)) if intake is not None else None
+        if feeder is not None:
+            feeder.add_done_callback(lambda _: self.poke())
+        try:
+            await self._move(feeder, concurrency)
+        except asyncio.CancelledError:
+            self.stop(now=True)
+            raise
+        finally:
+            if feeder is not None:
+                feeder.cancel()
+            tasks = [task for _, task in self._drivers.values()]
+            await asyncio.gather(*tasks, *([feeder] if feeder is not None else []), return_exceptions=True)
+        if feeder is not None and not feeder.cancelled() and (error := feeder.exception()) is not None:
+            raise error
+        if self._fatal is not None:
+            raise self._fatal
+
+    async def _move(self, feeder: asyncio.Task[None] | None, concurrency: int) -> None:
+        """The loop: claim while there is room, else wait until something happens."""
+        while self._fatal is None:
+            self._poke.clear()
+            wake = None
+            room = concurrency - len(self._drivers)
+            if not self._stopping and room > 0:
+                wake = await self._claim(room, concurrency)
+            fed = feeder is None or feeder.done()
+            if not self._drivers and (self._stopping or (fed and wake is None)):
+                return
+            await self._pause(wake)
+            if self._drivers and len(self._drivers) > concurrency * 7 // 8:
+                # Claiming one item at a time would cost a transaction each; a moment later there is room for many.
+                await self._pause(None, at_most=0.02)
+
+    async def _pause(self, wake: int | None, at_most: float = _POLL) -> None:
+        seconds = at_most if wake is None else min(max(wake - now_us(), 0) / 1_000_000, at_most)
+        try:
+            async with asyncio.timeout(seconds):
+                await self._poke.wait()
+        except TimeoutError:
+            return
+
+    async def _claim(self, room: int, concurrency: int) -> int | None:
+        """Claim and start items; when the next one wants to be claimed."""
+        claimed = await self._store.claim(self._number, room, now_us(), lease=self._lease_us, is_gone=is_gone)
+        self._ahead = max(self._ahead - len(claimed.items), 0)
+        for state in claimed.items:
+            self.start(state, concurrency)
+        return claimed.wake
+
+    async def advance(self, item_id: str, window: int) -> None:
+        """Move one item as far as it can go, waiting for its due retries; if it moves already, wait for that."""
+        while not self._stopping:
+            if item_id in self._drivers:
+                await asyncio.wait({self._drivers[item_id][1]})
+            claimed = await self._store.claim(self._number, 1, now_us(), lease=self._lease_us, is_gone=is_gone, only=item_id)
+            if not claimed.items:
+                return
+            rest = await self.start(claimed.items[0], window)
+            if self._fatal is not None:
+                raise self._fatal
+            if rest is None or rest.wake is None:
+                return
+            await asyncio.sleep(max(rest.wake - now_us(), 0) / 1_000_000)
+
+    def start(self, state: ItemState, window: int) -> asyncio.Task[Rest | None]:
+        """Drive an item that was claimed."""
+        driver = Driver(
+            self._surroundings, self._store, state, window=window, limits=self._limits, observe=self._observe
+        )
+        task = asyncio.create_task(self._drive(driver))
+        self._drivers[state.id] = (driver, task)
+        return task
+
+    async def _drive(self, driver: Driver) -> Rest | None:
+        try:
+            return await driver.run()
+        except LeaseLost as error:
+            log.warning("%s", error, extra={"item": driver.item_id})
+        except Exception as error:  # noqa: BLE001 - kept for ``run``, which raises it when all have ended
+            self._fatal = self._fatal or error
+            self.stop()
+        finally:
+            del self._drivers[driver.item_id]
+            self._poke.set()
+        return None
+
+    async def _feed(self, intake: Intake | None, concurrency: int) -> None:
+        """Add items while the store holds less ahead than can be moved at once."""
+        assert intake is not None  # noqa: S101 - the caller looked
+        while not intake.source.exhausted and not self._stopping:
+            room = 2 * concurrency - len(self._drivers) - self._ahead
+            if room <= concurrency // 2:
+                await self._pause(None, at_most=0.05)
+                continue
+            self._ahead += await intake.add(room)
+            self.poke()
+
