@@ -1,1 +1,1 @@
-"""Audit the licences of a Python environment: read, identify, judge, and report each installed distribution."""
+"""Audit the licences of a Python environment: identify and judge each distribution, and report them all."""

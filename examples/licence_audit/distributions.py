@@ -8,7 +8,7 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from .files import read_text
+from .files import printable, read_text
 from .metadata import read_metadata
 
 _NAME = re.compile(r"[A-Z0-9](?:[A-Z0-9._-]*[A-Z0-9])?", re.IGNORECASE)
@@ -29,9 +29,9 @@ class Distribution:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """Something in a site-packages folder that is not as it should be, and why."""
+    """An entry of a site-packages folder that is not as it should be, and why."""
 
-    path: Path
+    entry: str
     reason: str
 
 
@@ -63,14 +63,14 @@ def scan(folder: Path) -> Inventory:
             continue
         distribution, reason = _read(entry)
         if distribution is None:
-            problems.append(Problem(path=entry, reason=reason or "no name"))
+            problems.append(_problem(entry, reason))
         elif distribution.id in found:
             twin = found[distribution.id].folder.name
-            problems.append(Problem(path=entry, reason=f"{distribution.id} is listed already, by {twin}"))
+            problems.append(_problem(entry, f"{distribution.id} is listed already, by {twin}"))
         else:
             found[distribution.id] = distribution
             if reason:
-                problems.append(Problem(path=entry, reason=reason))
+                problems.append(_problem(entry, reason))
     return Inventory(
         distributions=tuple(found[key] for key in sorted(found)),
         problems=tuple(problems),
@@ -96,11 +96,17 @@ def recorded_files(distribution: Distribution) -> tuple[PurePosixPath, ...]:
     return tuple(dict.fromkeys(PurePosixPath(path) for path in paths))
 
 
+def _problem(entry: Path, reason: str | None) -> Problem:
+    return Problem(entry=printable(entry.name), reason=reason or "no name")
+
+
 def _read(entry: Path) -> tuple[Distribution | None, str | None]:
-    """The distribution at `entry`, and what is wrong with it; its folder's name stands in for its metadata."""
+    """The distribution at `entry`, and what is wrong with it; the folder's name stands in for metadata."""
     stem_name, _, stem_version = entry.name.rsplit(".", 1)[0].partition("-")
     if stem_name.startswith("~"):
         return None, "left behind by an interrupted uninstall"
+    if printable(entry.name) != entry.name:
+        return None, "its name has characters that cannot be shown"
     metadata = read_metadata(entry)
     reasons = [] if metadata else ["no METADATA that can be read"]
     name = metadata.name if metadata else None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from . import spdx
 from .files import excerpt
@@ -17,9 +18,10 @@ from .metadata import Metadata
 from .texts import recognise
 
 _DECLARED = Path(__file__).with_name("declared.toml")
-_FILLERS = frozenset("the license licence licensed licensing version v under terms of a an".split())
+_FILLERS = frozenset(
+    {"the", "license", "licence", "licensed", "version", "v", "under", "terms", "of"}
+)
 _SAYS_NOTHING = frozenset({"", "see", "file", "see file", "see txt", "txt", "in file", "other"})
-_PASTED = 120  # a License field longer than this, or of several lines, is a text and not a name
 
 
 class Source(StrEnum):
@@ -58,31 +60,31 @@ def collect(metadata: Metadata, files: Sequence[LicenceFile]) -> tuple[Evidence,
 
 def _declared(metadata: Metadata) -> Iterator[Evidence]:
     if (expression := metadata.licence_expression) is not None:
-        yield Evidence(
-            source=Source.EXPRESSION, value=excerpt(expression), possible=spdx.meanings(expression)
-        )
-    for classifier in metadata.classifiers:
-        prefix, _, licence = classifier.partition(" :: ")
-        if prefix == "License":
-            possible = _tables()["classifiers"].get(licence, [])
-            if possible != "nothing":
-                yield Evidence(source=Source.CLASSIFIER, value=excerpt(licence), possible=tuple(possible))
+        possible = spdx.meanings(expression)
+        yield Evidence(source=Source.EXPRESSION, value=excerpt(expression), possible=possible)
     if (field := metadata.licence) is not None:
         yield from _in_field(field)
+    for classifier in metadata.classifiers:
+        prefix, _, licence = classifier.partition(" :: ")
+        if prefix == "License" and licence not in _tables()["silent"]:
+            possible = tuple(_tables()["classifiers"].get(licence, ()))
+            yield Evidence(source=Source.CLASSIFIER, value=excerpt(licence), possible=possible)
 
 
 def _in_field(field: str) -> Iterator[Evidence]:
-    if "\n" in field or len(field) > _PASTED:
-        yield from _in_text(Source.FIELD, excerpt(field, 60), field)
-        return
     words = _words(field)
     possible = spdx.meanings(field) or tuple(_tables()["words"].get(words, ()))
-    if possible or words not in _SAYS_NOTHING:
+    if pasted := list(_in_text(Source.FIELD, excerpt(field, 60), field)):
+        yield from pasted
+    elif possible or words not in _SAYS_NOTHING:
         yield Evidence(source=Source.FIELD, value=excerpt(field), possible=possible)
 
 
 def _in_file(file: LicenceFile) -> Iterator[Evidence]:
-    yield from _in_text(Source.BUNDLED if file.bundled else Source.TEXT, file.name, file.text)
+    source = Source.BUNDLED if file.bundled else Source.TEXT
+    yield from _in_text(source, file.name, file.text)
+    if not file.whole:
+        yield Evidence(source=source, value=f"{file.name}: too long to be read to its end")
 
 
 def _in_text(source: Source, name: str, text: str) -> Iterator[Evidence]:
@@ -100,5 +102,5 @@ def _words(field: str) -> str:
 
 
 @cache
-def _tables() -> dict[str, dict[str, list[str]]]:
+def _tables() -> dict[str, Any]:
     return tomllib.loads(_DECLARED.read_text("utf-8"))

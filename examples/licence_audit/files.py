@@ -13,13 +13,14 @@ from pathlib import Path
 MOST_BYTES = 1 << 20
 """As much as is read of one file: the longest licence file in the wild is a tenth of it."""
 
-# Escape sequences and bidirectional overrides make a terminal or a reader show what is not there.
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+# Escape sequences and bidirectional overrides make a terminal or a reader show what is not there; surrogates stand
+# for the bytes of a file name that is not UTF-8, and cannot be written.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
-    """What was read of a file: printable `text`, the `sha256` of its bytes, and whether that is the `whole`."""
+    """What was read of a file: printable `text`, the `sha256` of the bytes, and whether that is all of it."""
 
     text: str
     sha256: str
@@ -47,7 +48,7 @@ def read_text(path: Path, most: int = MOST_BYTES) -> Text | None:
 
 
 def printable(text: str) -> str:
-    """`text` with plain line ends and without control characters, safe to show on a terminal."""
+    """`text` with plain line ends and without control characters, safe to show and to write."""
     return _UNPRINTABLE.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .distributions import Distribution, recorded_files
-from .files import read_text
+from .files import printable, read_text
 from .metadata import Metadata
 
 _WELL_KNOWN = re.compile(r"(?:^|[._-])(?:licen[cs]es?|copying|notice|unlicen[cs]e)(?:[._-]|$)", re.IGNORECASE)
-_OTHER_TEXT = re.compile(r"^(?:authors|contributors|readme|change|code_of_conduct)", re.IGNORECASE)
+_OTHER_TEXT = re.compile(r"^(?:authors|contributors|credits|readme|change|history|code_of_conduct)", re.IGNORECASE)
+_PART = re.compile(r"notice|third.?party|vendor|external|bundled", re.IGNORECASE)
 _CODE = frozenset(
     {".py", ".pyc", ".pyi", ".so", ".js", ".ts", ".css", ".html", ".json", ".xml", ".h", ".c", ".gz", ".svg"}
 )
@@ -25,7 +26,7 @@ class LicenceFile:
     Attributes:
         name: Where it is, relative to the metadata folder, or to site-packages if it is bundled.
         sha256: Of the bytes read, which are the `whole` file or its first mebibyte.
-        bundled: It lies among the package's own files, so it speaks for a part of them only.
+        bundled: It speaks for a part of the package only: it lies beside that part, or its name says so.
     """
 
     name: str
@@ -38,15 +39,16 @@ class LicenceFile:
 def licence_files(distribution: Distribution, metadata: Metadata) -> tuple[LicenceFile, ...]:
     """Read the licence files of a distribution: its own by name, then the bundled ones; each text once.
 
-    Its own are those that License-File names (PEP 639 puts them into `licenses/`, older tools beside METADATA)
-    and those in the metadata folder that are named like one; bundled ones are found by name in the record.
+    Its own are in the metadata folder: those that License-File names (PEP 639 puts them into `licenses/`,
+    older tools beside METADATA) and those named like one. The others are found by name in the installer's
+    record.
     """
     found: dict[str, LicenceFile] = {}
     for path, name, bundled in _paths(distribution, metadata):
         file = read_text(path)
         if file and file.text.strip() and file.sha256 not in found:
             found[file.sha256] = LicenceFile(
-                name=name, sha256=file.sha256, text=file.text, whole=file.whole, bundled=bundled
+                name=printable(name), sha256=file.sha256, text=file.text, whole=file.whole, bundled=bundled
             )
     return tuple(found.values())
 
@@ -57,7 +59,7 @@ def _paths(distribution: Distribution, metadata: Metadata) -> Iterator[tuple[Pat
     own = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
     for name in own:
         if _is_licence_file(name, named=name in named or name.startswith("licenses/")):
-            yield folder / name, name, False
+            yield folder / name, name, bool(_PART.search(name))
     for path in sorted(recorded_files(distribution)):
         inside = not path.is_absolute() and ".." not in path.parts and path.parts[:1] != (folder.name,)
         if inside and _is_licence_file(path.as_posix(), named=False):

@@ -12,12 +12,13 @@ _KNOWN_TEXTS = Path(__file__).with_name("known_texts.toml")
 _PART = re.compile(r"\{([a-z][a-z0-9-]*)\}")
 _GAP = re.compile(r"\{(?:(\d+)-)?(\d+)\}")
 _LONGEST_WORD = 24  # a gap of n words is searched no farther than n words of this length
+_POINTER = 40  # a text without a licence that is no longer says where to find one
 _CUT = " \N{PILCROW SIGN} "
 
 # Conditions are numbered, lettered or starred in as many ways as there are authors. "V. 1.1" is no list mark.
-_LIST_MARK = re.compile(r"(?mi)^\W*(?:(?:\d{1,2}|[a-z]|[ivx]{1,4})[.)]|o)(?=\s)(?!\s+\d)")
+_LIST_MARK = re.compile(r"(?mi)^[^\w\n]*(?:(?:\d{1,2}|[a-z]|[ivx]{1,4})[.)]|o)(?=\s)(?!\s+\d)")
 _COPYRIGHT_LINE = re.compile(
-    r"(?mi)^\W*(?:copyright|\(c\)|©)(?=.*(?:\d{4}|\(c\)|©|\bby\b)).{0,150}$|all rights reserved"
+    r"(?mi)^[^\w\n]*(?:copyright|\(c\)|©)(?=.*(?:\d{4}|\(c\)|©|\bby\b)).{0,150}$|all rights reserved"
 )
 _SAME_WORDS = (
     ("licence", "license"),
@@ -34,7 +35,7 @@ class Recognised:
 
     Attributes:
         found: For each known text, once, the licences it can stand for.
-        unread: The number of words outside the known texts if some of them set terms, else 0.
+        unread: The number of words outside the known texts if they may set terms, else 0.
     """
 
     found: tuple[tuple[str, ...], ...]
@@ -51,11 +52,14 @@ def recognise(text: str) -> Recognised:
     words = comparable(text)
     found: dict[tuple[str, ...], None] = {}
     for known in known_texts:
-        while span := known.find(words):
+        start = 0
+        while span := known.find(words, start):
             found[known.means] = None
-            words = words[: span[0]] + _CUT + words[span[1] + 1 :]
-    sets_terms = any(term in words for term in terms)
-    return Recognised(found=tuple(found), unread=len(words.replace(_CUT, " ").split()) if sets_terms else 0)
+            start, end = span
+            words = words[:start] + _CUT + words[end + 1 :]
+    left = len(words.replace(_CUT, " ").split())
+    unread = any(term in words for term in terms) or (not found and left > _POINTER)
+    return Recognised(found=tuple(found), unread=left if unread else 0)
 
 
 def comparable(text: str) -> str:
@@ -75,8 +79,8 @@ class _KnownText:
     pieces: tuple[str, ...]
     gaps: tuple[tuple[int, int], ...]
 
-    def find(self, words: str) -> tuple[int, int] | None:
-        start = words.find(self.pieces[0])
+    def find(self, words: str, start: int) -> tuple[int, int] | None:
+        start = words.find(self.pieces[0], start)
         while start >= 0:
             end = self._end(words, start + len(self.pieces[0]) - 1)
             if end is not None:
@@ -87,10 +91,10 @@ class _KnownText:
     def _end(self, words: str, end: int) -> int | None:
         for piece, (least, most) in zip(self.pieces[1:], self.gaps, strict=True):
             limit = end + most * _LONGEST_WORD + len(piece)
-            at = words.find(piece, end, limit)
-            while 0 <= at and words.count(" ", end, at) < least:
-                at = words.find(piece, at + 1, limit)
-            if at < 0 or words.count(" ", end, at) > most:
+            gap, at = 0, words.find(piece, end, limit)
+            while at >= 0 and (gap := gap + words.count(" ", end, at)) < least:
+                end, at = at, words.find(piece, at + 1, limit)
+            if at < 0 or gap > most:
                 return None
             end = at + len(piece) - 1
         return end

@@ -106,6 +106,8 @@ class Worker:
         self._ahead = 0
         self._stopping = False
         self._poke = asyncio.Event()
+        self._hungry = asyncio.Event()
+        """Set when the feeder may have room to add more."""
 
     def poke(self) -> None:
         """There may be something to claim: look now."""
@@ -120,6 +122,7 @@ class Worker:
             else:
                 driver.drain()
         self.poke()
+        self._hungry.set()
 
     async def abandon(self, item_id: str) -> None:
         """Stop what runs for an item that was taken from this worker."""
@@ -177,6 +180,10 @@ class Worker:
         """Claim and start items; when the next one wants to be claimed."""
         claimed = await self._store.claim(self._number, room, now_us(), lease=self._lease_us, is_gone=is_gone)
         self._ahead = max(self._ahead - len(claimed.items), 0)
+        if not claimed.items:
+            # Others took what this worker added: nothing of it is ahead any more.
+            self._ahead = 0
+        self._hungry.set()
         for state in claimed.items:
             self.start(state, concurrency)
         return claimed.wake
@@ -216,6 +223,7 @@ class Worker:
         finally:
             del self._drivers[driver.item_id]
             self._poke.set()
+            self._hungry.set()
         return None
 
     async def _feed(self, intake: Intake | None, concurrency: int) -> None:
@@ -224,8 +232,10 @@ class Worker:
         while not intake.source.exhausted and not self._stopping:
             room = 2 * concurrency - len(self._drivers) - self._ahead
             if room <= concurrency // 2:
-                await self._pause(None, at_most=0.05)
+                self._hungry.clear()
+                await self._hungry.wait()
                 continue
-            self._ahead += await intake.add(room)
+            added = await intake.add(room)
+            self._ahead += added
             self.poke()
 

@@ -1,0 +1,372 @@
+"""State in one SQLite file."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from treadle.clock import now_us
+from treadle.definition import Definition
+from treadle.errors import ItemNotFound, StoreCorrupt, StoreError, StoreUnavailable
+from treadle.event import WorkflowEvent
+from treadle.state import Attempt, ItemPhase, ItemState, StageState, SubtaskBoard, Transition, implied_attempt
+from treadle.store import Claimed, Counts, Filter, NewItem, Shape, StateStore, WorkerIdentity
+from treadle.stores.opening import Opening
+from treadle.stores.shared import merge_attempts, other_workflow, removed_stages, workflow_event
+from treadle.stores.sqlite_rows import (
+    CODE_OF,
+    PHASE_CODE,
+    PHASES,
+    STATE_OF,
+    Names,
+    read_attempts,
+    read_events,
+    read_items,
+    shape_of,
+    write_changes,
+    write_rows,
+)
+from treadle.stores.sqlite_schema import connect, mapping_errors, open_file
+from treadle.stores.sqlite_writer import Writer
+
+T = TypeVar("T")
+Con = sqlite3.Connection
+
+_DUE = "FROM items INDEXED BY items_due WHERE worker IS NULL AND wake IS NOT NULL"
+
+
+class SqliteStateStore(StateStore):
+    """Keeps everything in one file, which several processes may use and any SQL tool may read.
+
+    Example:
+        .. code-block:: python
+
+            async with SqliteStateStore.open("papers.db") as store:
+                ...
+    """
+
+    def __init__(self, path: str, con: Con) -> None:
+        self._path = path
+        self._names = Names()
+        self._names.read(con)
+        self._writer = Writer(con, path, self._write_changes)
+        self._reader: Con | None = None if path == ":memory:" else connect(path, read_only=True)
+        self._reading = ThreadPoolExecutor(1, thread_name_prefix="treadle-reader")
+        self._beating: Con | None = None
+        self._beat_lock = threading.Lock()
+        self._closed = False
+
+    @classmethod
+    def open(cls, path: str | Path) -> Opening[SqliteStateStore]:
+        """The store in that file, made or upgraded if need be; ``await`` it or ``async with`` it."""
+        return Opening(lambda: cls._opened(str(path)))
+
+    @classmethod
+    def open_in_memory(cls) -> Opening[SqliteStateStore]:
+        """A store that ends with this object."""
+        return Opening(lambda: cls._opened(":memory:"))
+
+    @classmethod
+    async def _opened(cls, path: str) -> SqliteStateStore:
+        def open_it() -> SqliteStateStore:
+            con = open_file(path)
+            with mapping_errors(path):
+                return cls(path, con)
+
+        return await asyncio.to_thread(open_it)
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        self._reading.shutdown(wait=True)
+        self._writer.close()
+        for con in (self._reader, self._beating):
+            if con is not None:
+                con.close()
+
+    def _write_changes(self, con: Con, changes: Sequence[tuple[ItemState, Transition]]) -> list[Exception | None]:
+        return write_changes(con, self._names, changes)
+
+    async def _write(self, act: Callable[[Con], T]) -> T:
+        self._check_open()
+        result: T = await self._writer.act(act)
+        return result
+
+    async def _read(self, act: Callable[[Con], T]) -> T:
+        self._check_open()
+        reader = self._reader
+        if reader is None:
+            return await self._write(act)
+
+        def read() -> T:
+            with mapping_errors(self._path):
+                reader.execute("BEGIN")
+                try:
+                    return act(reader)
+                finally:
+                    reader.execute("COMMIT")
+
+        return await asyncio.get_running_loop().run_in_executor(self._reading, read)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreUnavailable(f"store {self._path} has been closed")
+
+    # the workflow
+
+    async def bind(self, flow: Definition) -> None:
+        given, text = Shape(flow.name, {name: stage.needs for name, stage in flow.stages.items()}), flow.to_json()
+
+        def act(con: Con) -> None:
+            stored = con.execute("SELECT definition FROM workflow").fetchone()
+            if stored is not None and stored[0] == text:
+                return
+            if stored is not None:
+                self._check_shape(con, Shape(*shape_of(stored[0])), given)
+            for name in given.stages:
+                self._names.number(con, name)
+            con.execute("INSERT OR REPLACE INTO workflow VALUES (1, ?, ?)", (given.workflow, text))
+
+        await self._write(act)
+        await self._read(self._names.read)
+
+    def _check_shape(self, con: Con, stored: Shape, given: Shape) -> None:
+        if stored.workflow != given.workflow:
+            raise StoreError(other_workflow(stored.workflow, given.workflow))
+        live: dict[str, list[str]] = {}
+        rows = con.execute(
+            "SELECT n.name, i.key FROM stages s JOIN names n ON n.id = s.stage JOIN items i ON i.id = s.item"
+            " WHERE s.state <> 2 AND s.state <> 5 AND i.phase <> ? ORDER BY i.id", (PHASE_CODE[ItemPhase.CANCELLED],),
+        )  # fmt: skip
+        for name, key in rows:
+            if name not in given.stages:
+                live.setdefault(name, []).append(key)
+        if live:
+            raise StoreError(removed_stages(live))
+        if set(given.stages) - set(stored.stages):
+            con.execute(
+                "UPDATE items SET phase = 0, wake = ? WHERE phase = ? AND worker IS NULL AND payload IS NOT NULL",
+                (now_us(), PHASE_CODE[ItemPhase.COMPLETED]),
+            )
+
+    async def shape(self) -> Shape | None:
+        row = await self._read(lambda con: con.execute("SELECT definition FROM workflow").fetchone())
+        return None if row is None else Shape(*shape_of(row[0]))
+
+    # items and claims
+
+    async def add(self, items: Sequence[NewItem], arrival: Transition) -> list[str]:
+        rest = arrival.rest
+        assert rest is not None  # noqa: S101 - an arrival says when to look at the item
+
+        def act(con: Con) -> list[str]:
+            known = dict(
+                con.execute("SELECT key, payload FROM items WHERE key IN (SELECT value FROM json_each(?))", (json.dumps([i.id for i in items]),))
+            )
+            fresh = [item for item in items if known.get(item.id) is None]
+            con.executemany(
+                "INSERT INTO items (key, payload, phase, priority, wake, added) VALUES (?,?,?,?,?,?) ON CONFLICT (key) DO UPDATE"
+                " SET payload = excluded.payload, priority = excluded.priority, wake = excluded.wake",
+                [(i.id, i.payload, PHASE_CODE[rest.phase], rest.priority, rest.wake, arrival.at) for i in fresh],
+            )
+            ids = con.execute(
+                "SELECT id, key FROM items WHERE key IN (SELECT value FROM json_each(?)) ORDER BY id", (json.dumps([i.id for i in fresh]),)
+            ).fetchall()
+            write_rows(con, self._names, [(ItemState(key, None, key=number), arrival) for number, key in ids])
+            return [i.id for i in items if known.get(i.id) is not None and not _same(known[i.id], i.payload)]
+
+        return await self._write(act)
+
+    async def enlist(self, worker: WorkerIdentity) -> int:
+        def act(con: Con) -> int:
+            row = (*worker, now_us())
+            done = con.execute("INSERT INTO workers (name, host, boot, pid, started, beat) VALUES (?,?,?,?,?,?)", row)
+            return int(done.lastrowid or 0)
+
+        return await self._write(act)
+
+    def beat(self, worker: int) -> bool:
+        with self._beat_lock, mapping_errors(self._path):
+            if self._path == ":memory:":
+                return True
+            if self._beating is None:
+                self._beating = connect(self._path)
+                self._beating.execute("PRAGMA wal_autocheckpoint=0")
+            done = self._beating.execute("UPDATE workers SET beat = ? WHERE id = ?", (now_us(), worker))
+            return done.rowcount == 1
+
+    async def retire(self, worker: int) -> None:
+        await self._write(lambda con: _free(con, [worker], now_us()))
+
+    async def claim(
+        self, worker: int, limit: int, now: int, *, lease: int, is_gone: Callable[[WorkerIdentity], bool], only: str | None = None
+    ) -> Claimed:
+        def act(con: Con) -> Claimed:
+            others = con.execute("SELECT id, beat, name, host, boot, pid, started FROM workers WHERE id <> ?", (worker,)).fetchall()
+            if dead := [number for number, beat, *who in others if beat < now - lease or is_gone(WorkerIdentity(*who))]:
+                _free(con, dead, now)
+            if only is not None:
+                cancelled = PHASE_CODE[ItemPhase.CANCELLED]
+                query, values = "SELECT id FROM items WHERE key = ? AND worker IS NULL AND phase <> ?", (only, cancelled)
+                return Claimed(self._take(con, worker, [row[0] for row in con.execute(query, values)]), None)
+            query = f"SELECT id {_DUE} AND wake <= ? ORDER BY priority DESC, wake, id LIMIT ?"  # noqa: S608 - a constant
+            keys = [row[0] for row in con.execute(query, (now, limit))]
+            taken = self._take(con, worker, keys)
+            wake = now if len(keys) == limit else con.execute(f"SELECT min(wake) {_DUE}").fetchone()[0]  # noqa: S608 - a constant
+            return Claimed(taken, wake)
+
+        return await self._write(act)
+
+    def _take(self, con: Con, worker: int, keys: list[int]) -> list[ItemState]:
+        if not keys:
+            return []
+        con.execute(
+            "UPDATE items SET worker = ?, wake = NULL, fence = fence + 1 WHERE id IN (SELECT value FROM json_each(?))", (worker, json.dumps(keys))
+        )
+        found = read_items(con, self._names, keys)
+        # What cannot be read waits for somebody to mend it; everything else goes on.
+        bad = [(key,) for key, item in found.items() if isinstance(item, StoreCorrupt)]
+        con.executemany("UPDATE items SET worker = NULL, phase = 2 WHERE id = ?", bad)
+        return [item for item in found.values() if isinstance(item, ItemState)]
+
+    def commit(self, state: ItemState, change: Transition) -> Awaitable[None]:
+        self._check_open()
+        return self._writer.change((state, change))
+
+    async def revise(self, item_id: str, change: Callable[[ItemState], Transition], *, create: bool = False) -> None:
+        def act(con: Con) -> None:
+            row = con.execute("SELECT id, worker FROM items WHERE key = ?", (item_id,)).fetchone()
+            if row is None and not create:
+                raise ItemNotFound(item_id)
+            state = ItemState(item_id, None) if row is None else _readable(read_items(con, self._names, [row[0]])[row[0]])
+            made = change(state)
+            worker = None if row is None else row[1]
+            if row is None:
+                state.key = int(con.execute("INSERT INTO items (key, added) VALUES (?, ?)", (item_id, made.at)).lastrowid or 0)
+            write_rows(con, self._names, [(state, _with_implied(state, made))])
+            con.execute("UPDATE items SET news = news + 1 WHERE id = ?", (state.key,))
+            rest = made.rest
+            if rest is not None and rest.phase is ItemPhase.CANCELLED:
+                con.execute("UPDATE items SET worker = NULL, fence = fence + 1 WHERE id = ?", (state.key,))
+                worker = None
+            if rest is not None and worker is None:
+                con.execute(
+                    "UPDATE items SET phase = ?, priority = ?, wake = ? WHERE id = ?",
+                    (PHASE_CODE[rest.phase], rest.priority, rest.wake, state.key),
+                )
+
+        await self._write(act)
+
+    # reading
+
+    async def load(self, item_id: str) -> ItemState | None:
+        def act(con: Con) -> ItemState | None:
+            row = con.execute("SELECT id FROM items WHERE key = ?", (item_id,)).fetchone()
+            return None if row is None else _readable(read_items(con, self._names, [row[0]])[row[0]])
+
+        return await self._read(act)
+
+    async def attempts(self, item_id: str, stage: str) -> list[tuple[str | None, Attempt]]:
+        state = await self.load(item_id)
+        if state is None:
+            return []
+        stored = await self._read(lambda con: read_attempts(con, state.key, stage))
+        row, board = state.stages.get(stage), state.boards.get(stage) or SubtaskBoard()
+        return merge_attempts(stored, [*([] if row is None or row.fan_out else [row]), *board.rows])
+
+    async def events(self, after: int, limit: int, item_id: str | None = None) -> list[WorkflowEvent]:
+        rows = await self._read(lambda con: read_events(con, after, limit, item_id))
+        return [workflow_event(*row) for row in rows]
+
+    async def counts(self) -> Counts:
+        shape = await self.shape()
+
+        def act(con: Con) -> Counts:
+            phases = dict(con.execute("SELECT phase, count(*) FROM items WHERE payload IS NOT NULL GROUP BY phase"))
+            total = sum(phases.values())
+            stages: dict[str, dict[StageState, int]] = {name: {} for name in (shape.stages if shape is not None else ())}
+            rows = con.execute(
+                "SELECT n.name, s.state, count(*) FROM stages s JOIN names n ON n.id = s.stage JOIN items i ON i.id = s.item"
+                " WHERE i.payload IS NOT NULL GROUP BY 1, 2"
+            )
+            for name, code, number in rows:
+                if name in stages and isinstance(code, int) and code < len(STATE_OF):
+                    stages[name][STATE_OF[code]] = number
+            for counter in stages.values():
+                untouched = total - sum(counter.values())
+                if untouched > 0:
+                    counter[StageState.PENDING] = counter.get(StageState.PENDING, 0) + untouched
+            return Counts({PHASES[code]: number for code, number in phases.items()}, stages)
+
+        return await self._read(act)
+
+    async def page(self, wanted: Filter, after: str | None, limit: int) -> list[ItemState]:
+        where, values = _conditions(wanted)
+        if after is not None:
+            where.append("i.key > :after")
+        query = f"SELECT i.id FROM items i WHERE {' AND '.join(where) or '1'} ORDER BY i.key LIMIT :limit"  # noqa: S608 - only constants
+
+        def act(con: Con) -> list[ItemState]:
+            keys = [row[0] for row in con.execute(query, values | {"after": after, "limit": limit})]
+            return [_readable(item) for item in read_items(con, self._names, keys, subtasks=False).values()]
+
+        return await self._read(act)
+
+
+def _conditions(wanted: Filter) -> tuple[list[str], dict[str, Any]]:
+    """SQL for a filter; values are bound, never written into it."""
+    where: list[str] = []
+    values: dict[str, Any] = {"stage": wanted.stage}
+    if wanted.prefix is not None:
+        where.append("substr(i.key, 1, length(:prefix)) = :prefix AND i.key >= :prefix")
+        values["prefix"] = wanted.prefix
+    if wanted.phase is not None:
+        where.append("i.phase = :phase AND i.payload IS NOT NULL")
+        values["phase"] = PHASE_CODE[wanted.phase]
+    if wanted.state is not None:
+        values["state"] = CODE_OF[wanted.state]
+    row = "SELECT 1 FROM stages s WHERE s.item = i.id"
+    named = " AND s.stage = (SELECT id FROM names WHERE name = :stage)" if wanted.stage is not None else ""
+    if wanted.state is not None:
+        has = f"EXISTS ({row}{named} AND s.state = :state)"
+        none_yet = f" OR (i.payload IS NOT NULL AND NOT EXISTS ({row}{named}))"
+        where.append(f"({has}{none_yet if named and wanted.state is StageState.PENDING else ''})")
+    elif wanted.stage is not None:
+        where.append(f"(i.payload IS NOT NULL OR EXISTS ({row}{named}))")
+    return where, values
+
+
+def _free(con: Con, workers: Sequence[int], now: int) -> None:
+    for worker in workers:
+        con.execute("UPDATE items SET worker = NULL, fence = fence + 1, wake = ? WHERE worker = ?", (now, worker))
+        con.execute("DELETE FROM workers WHERE id = ?", (worker,))
+
+
+def _readable(item: ItemState | StoreCorrupt) -> ItemState:
+    if isinstance(item, StoreCorrupt):
+        raise item
+    return item
+
+
+def _with_implied(state: ItemState, made: Transition) -> Transition:
+    """Rows that stop being finished take the record of their attempt with them: keep it as a row of its own."""
+    kept = [
+        attempt
+        for row in made.stages
+        if (before := state.stages.get(row.stage)) is not None and not row.state.is_finished and (attempt := implied_attempt(before))
+    ]
+    return made._replace(attempts=[*made.attempts, *kept])
+
+
+def _same(stored: str, given: str) -> bool:
+    return stored == given or bool(json.loads(stored) == json.loads(given))

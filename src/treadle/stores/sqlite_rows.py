@@ -1,0 +1,209 @@
+"""SQL and rows of the SQLite store: one constant a statement."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from treadle.errors import LeaseLost, StoreCorrupt
+from treadle.event import EventKind
+from treadle.state import (
+    Attempt,
+    Ended,
+    EventRow,
+    ItemPhase,
+    ItemState,
+    StageRow,
+    StageState,
+    SubtaskBoard,
+    SubtaskRow,
+    Transition,
+)
+from treadle.stores.sqlite_schema import STATES
+
+STATE_OF = [StageState(word) for word in STATES]
+CODE_OF = {state: code for code, state in enumerate(STATE_OF)}
+PHASES = (ItemPhase.PENDING, ItemPhase.COMPLETED, ItemPhase.FAILED, ItemPhase.AWAITING_REVIEW, ItemPhase.CANCELLED)
+PHASE_CODE = {phase: code for code, phase in enumerate(PHASES)}
+# Codes are stored: a new kind goes to the end.
+KINDS = (
+    EventKind.ITEM_ADDED, EventKind.STAGE_STARTED, EventKind.STAGE_PROGRESS, EventKind.STAGE_COMPLETED, EventKind.STAGE_FAILED,
+    EventKind.STAGE_SKIPPED, EventKind.STAGE_INTERRUPTED, EventKind.STAGE_RETRIED, EventKind.RETRY_SCHEDULED,
+    EventKind.REVIEW_REQUIRED, EventKind.REVIEW_DECIDED, EventKind.FAN_OUT_STARTED, EventKind.SUBTASK_STARTED,
+    EventKind.SUBTASK_COMPLETED, EventKind.SUBTASK_FAILED, EventKind.SUBTASK_SKIPPED, EventKind.WORKFLOW_COMPLETED,
+    EventKind.ITEM_CANCELLED,
+)  # fmt: skip
+KIND_CODE = {kind: code for code, kind in enumerate(KINDS)}
+
+FENCES = "SELECT id, fence FROM items WHERE worker IS NOT NULL AND id IN (SELECT value FROM json_each(?))"
+PUT_STAGE = (
+    "INSERT INTO stages VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO UPDATE SET state = excluded.state,"
+    " attempt = excluded.attempt, updated = excluded.updated, started = excluded.started, due = excluded.due, error = excluded.error,"
+    " artefact = excluded.artefact, summary = excluded.summary, review = excluded.review, version = excluded.version,"
+    " spent = excluded.spent, interruptions = excluded.interruptions, fan_out = excluded.fan_out"
+)
+PUT_SUBTASK = (
+    "INSERT INTO subtasks VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO UPDATE SET state = excluded.state,"
+    " attempt = excluded.attempt, updated = excluded.updated, started = excluded.started, due = excluded.due, error = excluded.error,"
+    " artefact = excluded.artefact, data = excluded.data, spent = excluded.spent, interruptions = excluded.interruptions"
+)
+PUT_ATTEMPT = "INSERT OR REPLACE INTO attempts VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"
+PUT_EVENT = "INSERT INTO events (at, item, stage, kind, attempt, subtask, data) VALUES (?,?,?,?,?,?,?)"
+# What happened while the item was held is looked at as soon as it is given back.
+PUT_REST = (
+    "UPDATE items SET phase = ?, priority = ?, wake = CASE WHEN news <> ? THEN ? ELSE ? END, worker = NULL WHERE id = ?"
+)
+
+
+class Names:
+    """Stage names and their numbers."""
+
+    def __init__(self) -> None:
+        self._number: dict[str, int] = {}
+        self._name: dict[int, str] = {}
+
+    def read(self, con: sqlite3.Connection) -> None:
+        """Learn what is stored; other processes may have added some."""
+        for number, name in con.execute("SELECT id, name FROM names"):
+            self._number[name], self._name[number] = number, name
+
+    def number(self, con: sqlite3.Connection, name: str) -> int:
+        """The number of a name, given now if need be; called inside a write transaction."""
+        known = self._number.get(name)
+        if known is None:
+            con.execute("INSERT OR IGNORE INTO names (name) VALUES (?)", (name,))
+            # Only kept once it is certain: a transaction that is taken back takes the number with it.
+            return int(con.execute("SELECT id FROM names WHERE name = ?", (name,)).fetchone()[0])
+        return known
+
+    def name(self, con: sqlite3.Connection, number: int) -> str:
+        """The name of a number."""
+        if number not in self._name:
+            self.read(con)
+        return self._name[number]
+
+
+def write_changes(con: sqlite3.Connection, names: Names, changes: Sequence[tuple[ItemState, Transition]]) -> list[Exception | None]:
+    """Write the changes whose claim still holds, in one statement a table; an error for each of the others."""
+    fences = dict(con.execute(FENCES, (json.dumps([state.key for state, _ in changes]),)))
+    results: list[Exception | None] = []
+    held: list[tuple[ItemState, Transition]] = []
+    for state, change in changes:
+        if fences.get(state.key) == state.fence:
+            held.append((state, change))
+            results.append(None)
+        else:
+            results.append(LeaseLost(f"item {state.id!r} is no longer held by this worker; nothing was written"))
+    write_rows(con, names, held)
+    rests = [
+        (PHASE_CODE[change.rest.phase], change.rest.priority, state.news, change.at, change.rest.wake, state.key)
+        for state, change in held
+        if change.rest is not None
+    ]
+    if rests:
+        con.executemany(PUT_REST, rests)
+    return results
+
+
+def write_rows(con: sqlite3.Connection, names: Names, changes: Iterable[tuple[ItemState, Transition]]) -> None:
+    """Write stages, subtasks, attempts and events."""
+    number = names.number
+    stages: list[tuple[Any, ...]] = []
+    subtasks: list[tuple[Any, ...]] = []
+    attempts: list[tuple[Any, ...]] = []
+    events: list[tuple[Any, ...]] = []
+    for state, change in changes:
+        key, at = state.key, change.at
+        for row in change.stages:
+            stages.append((key, number(con, row[0]), CODE_OF[row[1]], *row[2:]))
+        for child in change.subtasks:
+            subtasks.append((key, number(con, child[0]), child[1], child[2], CODE_OF[child[3]], *child[4:]))
+        for a in change.attempts:
+            attempts.append(
+                (key, number(con, a.stage), -1 if a.seq is None else a.seq, a.number, a.started, a.ended, a.how.value, a.artefact,
+                 a.summary, a.review, a.error, a.failure, a.metrics)
+            )  # fmt: skip
+        for event in change.events:
+            stage = None if event[1] is None else number(con, event[1])
+            events.append((at, key, stage, KIND_CODE[event[0]], event[3], event[2], event[4]))
+    for statement, rows in ((PUT_STAGE, stages), (PUT_SUBTASK, subtasks), (PUT_ATTEMPT, attempts), (PUT_EVENT, events)):
+        if rows:
+            con.executemany(statement, rows)
+
+
+_ITEM = "SELECT id, key, payload, phase, priority, fence, news, added FROM items"
+
+
+def read_items(con: sqlite3.Connection, names: Names, keys: Sequence[int], *, subtasks: bool = True) -> dict[int, ItemState | StoreCorrupt]:
+    """Items by their numbers, in that order; an error in place of one that cannot be read."""
+    wanted = json.dumps(keys)
+    found: dict[int, ItemState | StoreCorrupt] = {}
+    rows = {row[0]: row for row in con.execute(f"{_ITEM} WHERE id IN (SELECT value FROM json_each(?))", (wanted,))}  # noqa: S608 - a constant
+    for key in keys:
+        _, identity, payload, phase, priority, fence, news, added = rows[key]
+        found[key] = ItemState(
+            identity, payload, key=key, fence=fence, news=news, phase=PHASES[phase], priority=priority, added=added
+        )
+    for item, stage, state, *rest in con.execute("SELECT * FROM stages WHERE item IN (SELECT value FROM json_each(?)) ORDER BY item, stage", (wanted,)):
+        holder = found[item]
+        if isinstance(holder, ItemState):
+            name = names.name(con, stage)
+            if problem := _unreadable(holder.id, name, state, rest[1]):
+                found[item] = problem
+            else:
+                holder.stages[name] = StageRow(name, STATE_OF[state], *rest[:-1], bool(rest[-1]))
+    if subtasks:
+        _read_subtasks(con, names, wanted, found)
+    return found
+
+
+def _read_subtasks(con: sqlite3.Connection, names: Names, wanted: str, found: dict[int, ItemState | StoreCorrupt]) -> None:
+    for item, stage, seq, child, state, *rest in con.execute(
+        "SELECT * FROM subtasks WHERE item IN (SELECT value FROM json_each(?)) ORDER BY item, stage, seq", (wanted,)
+    ):
+        holder = found[item]
+        if isinstance(holder, ItemState):
+            name = names.name(con, stage)
+            if problem := _unreadable(holder.id, f"{name}, subtask {child}", state, rest[1]):
+                found[item] = problem
+            else:
+                holder.boards.setdefault(name, SubtaskBoard()).put(SubtaskRow(name, seq, child, STATE_OF[state], *rest))
+
+
+def _unreadable(item_id: str, where: str, state: object, updated: object) -> StoreCorrupt | None:
+    if not (isinstance(state, int) and 0 <= state < len(STATE_OF)):
+        return StoreCorrupt(f"item {item_id!r}, stage {where}: the stored state {state!r} is none that is known")
+    if not isinstance(updated, int):
+        return StoreCorrupt(f"item {item_id!r}, stage {where}: the stored time {updated!r} cannot be read")
+    return None
+
+
+def read_attempts(con: sqlite3.Connection, key: int, stage: str) -> list[Attempt]:
+    """Attempts that have a row of their own."""
+    rows = con.execute(
+        "SELECT seq, number, started, ended, how, artefact, summary, review, error, failure, metrics FROM attempts"
+        " WHERE item = ? AND stage = (SELECT id FROM names WHERE name = ?)", (key, stage),
+    )  # fmt: skip
+    return [
+        Attempt(stage, None if r[0] < 0 else r[0], r[1], r[2], r[3], Ended(r[4]), r[5], r[6], r[7], error=r[8], failure=r[9], metrics=r[10])
+        for r in rows
+    ]
+
+
+def read_events(con: sqlite3.Connection, after: int, limit: int, item_id: str | None) -> list[tuple[int, int, str, EventRow]]:
+    """Events with cursor, time and item."""
+    only = "" if item_id is None else " AND e.item = (SELECT id FROM items WHERE key = :item)"
+    rows = con.execute(
+        "SELECT e.cursor, e.at, i.key, e.kind, n.name, e.subtask, e.attempt, e.data FROM events e JOIN items i ON i.id = e.item"
+        f" LEFT JOIN names n ON n.id = e.stage WHERE e.cursor > :after{only} ORDER BY e.cursor LIMIT :limit",  # noqa: S608 - a constant
+        {"after": after, "limit": limit, "item": item_id},
+    )
+    return [(cursor, at, key, EventRow(KINDS[kind], *rest)) for cursor, at, key, kind, *rest in rows]
+
+
+def shape_of(definition: str) -> tuple[str, Mapping[str, Sequence[str]]]:
+    """Workflow name and stages of a stored definition."""
+    shape = json.loads(definition)
+    return shape["workflow"], {stage["name"]: stage["needs"] for stage in shape["stages"]}

@@ -1,0 +1,185 @@
+"""Group commit: whatever waits when a transaction ends is the next one."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from treadle.errors import StoreError, StoreUnavailable
+from treadle.state import ItemState, Transition
+from treadle.stores.sqlite_schema import mapped
+
+_MAX_BATCH = 2_000
+_SLOW = 0.02
+"""Seconds: where transactions take longer than this, they leave the event loop for a thread."""
+_LOCK_WAIT_MS = 60_000
+_WAL_LIMIT = 32 * 1024 * 1024
+
+Act = Callable[[sqlite3.Connection], Any]
+Change = tuple[ItemState, Transition]
+WriteChanges = Callable[[sqlite3.Connection, Sequence[Change]], list[Exception | None]]
+_Entry = tuple[Act | None, Change | None, "asyncio.Future[Any]"]
+
+
+class Writer:
+    """The one connection that writes.
+
+    A transaction runs on the event loop itself while that is quick: a writer thread beside a busy loop gets
+    the interpreter lock only every few milliseconds, and starves (the benchmark's ceiling shows both). When
+    the disk is slow or another process has the lock, transactions go to a thread until it is quick again.
+    """
+
+    def __init__(self, con: sqlite3.Connection, path: str, write_changes: WriteChanges) -> None:
+        self._con = con
+        self._path = path
+        self._write_changes = write_changes
+        self._queue: list[_Entry] = []
+        self._scheduled = False
+        self._slow = False
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="treadle-writer")
+        self._lock = threading.Lock()
+        self._since_check = 0
+
+    def act(self, act: Act) -> asyncio.Future[Any]:
+        """What ``act`` returns, when the transaction that it ran in is durable."""
+        return self._put(act, None)
+
+    def change(self, change: Change) -> asyncio.Future[Any]:
+        """Done when the change is durable."""
+        return self._put(None, change)
+
+    def _put(self, act: Act | None, change: Change | None) -> asyncio.Future[Any]:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        self._queue.append((act, change, future))
+        if not self._scheduled:
+            self._scheduled = True
+            loop.call_soon(self._flush, loop)
+        return future
+
+    def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
+        batch, self._queue = self._queue[:_MAX_BATCH], self._queue[_MAX_BATCH:]
+        if not self._slow:
+            self._con.execute("PRAGMA busy_timeout=0")
+            results = self._transact(batch)
+            if results is not None:
+                self._settle(batch, results, loop)
+                return
+        pending = loop.run_in_executor(self._thread, self._in_thread, batch)
+        pending.add_done_callback(lambda done: self._settle(batch, done.result(), loop))
+
+    def _settle(self, batch: Sequence[_Entry], results: Sequence[Any], loop: asyncio.AbstractEventLoop) -> None:
+        for (_, _, future), result in zip(batch, results, strict=True):
+            if future.done():
+                continue
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+        if self._queue:
+            loop.call_soon(self._flush, loop)
+        else:
+            self._scheduled = False
+
+    def _in_thread(self, batch: Sequence[_Entry]) -> Sequence[Any]:
+        self._con.execute(f"PRAGMA busy_timeout={_LOCK_WAIT_MS}")
+        results = self._transact(batch)
+        if results is None:
+            return [StoreUnavailable(f"store {self._path}: another process held the lock for {_LOCK_WAIT_MS // 1000} s")] * len(batch)
+        self._checkpoint()
+        return results
+
+    def _transact(self, batch: Sequence[_Entry]) -> Sequence[Any] | None:
+        """A result or an exception for each entry; ``None`` if another process has the lock."""
+        began = time.perf_counter()
+        con = self._con
+        with self._lock:
+            try:
+                con.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+                    self._slow = True
+                    return None
+                return [mapped(error, self._path)] * len(batch)
+            try:
+                results = self._run(batch)
+                con.execute("COMMIT")
+            except sqlite3.Error as error:
+                if con.in_transaction:
+                    con.execute("ROLLBACK")
+                results = [mapped(error, self._path)] * len(batch)
+            except BaseException:
+                con.execute("ROLLBACK")
+                raise
+        self._slow = time.perf_counter() - began > _SLOW or self._wal_is_long()
+        return results
+
+    def _run(self, batch: Sequence[_Entry]) -> list[Any]:
+        results: list[Any] = []
+        changes: list[Change] = []
+        for act, change, _ in batch:
+            if change is not None:
+                changes.append(change)
+                continue
+            if changes:
+                results += self._write_changes(self._con, changes)
+                changes = []
+            results.append(self._alone(act))
+        if changes:
+            results += self._write_changes(self._con, changes)
+        return results
+
+    def _alone(self, act: Act | None) -> Any:
+        """An act that fails takes back only what it wrote itself."""
+        assert act is not None  # noqa: S101 - an entry is a change or an act
+        self._con.execute("SAVEPOINT act")
+        try:
+            result = act(self._con)
+        except sqlite3.Error:
+            raise
+        except Exception as error:  # noqa: BLE001 - handed to whoever awaits the act
+            self._con.execute("ROLLBACK TO act")
+            result = error
+        self._con.execute("RELEASE act")
+        return result
+
+    def _wal_is_long(self) -> bool:
+        self._since_check += 1
+        if self._path == ":memory:" or self._since_check % 32:
+            return False
+        return _wal_size(self._path) > _WAL_LIMIT
+
+    def _checkpoint(self) -> None:
+        """Move the log into the file, holding the writer's lock; readers in the way put it off."""
+        if self._path != ":memory:" and _wal_size(self._path) > _WAL_LIMIT:
+            with self._lock:
+                self._con.execute("PRAGMA busy_timeout=0")
+                self._con.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def close(self) -> None:
+        """Write what waits, then close."""
+        self._thread.shutdown(wait=True)
+        if self._queue:
+            results = self._transact(self._queue)
+            for (_, _, future), result in zip(self._queue, results or [StoreError("closed")] * len(self._queue), strict=True):
+                if not future.done() and not future.get_loop().is_closed():
+                    future.set_exception(result) if isinstance(result, Exception) else future.set_result(result)
+            self._queue = []
+        with self._lock:
+            if self._path != ":memory:":
+                self._con.execute("PRAGMA busy_timeout=0")
+                self._con.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self._con.close()
+
+
+def _wal_size(path: str) -> int:
+    try:
+        return Path(f"{path}-wal").stat().st_size
+    except OSError:
+        return 0
