@@ -54,8 +54,8 @@ class Identification:
 def identify(metadata: Metadata, files: Sequence[LicenceFile]) -> Identification:
     """The licence that `metadata` and `files` add up to.
 
-    A License-Expression that is valid counts, unless every licence file was read and none is named in it (PEP
-    639 calls it the one place for the licence). Older fields count only where they agree with each other and
+    A valid License-Expression counts (PEP 639 calls it the one place for the licence), unless the licence files
+    hold known licences and it names none of them. Older fields count only where they agree with each other and
     with every licence file, because they cannot say whether several licences apply together or by choice.
     """
     evidence = collect(metadata, files)
@@ -80,10 +80,10 @@ def _judge(evidence: Sequence[Evidence]) -> Identification:
 
 def _from_expression(said: Evidence, expression: str, texts: Sequence[Evidence]) -> Identification:
     supported = any(_names(expression, piece) for piece in texts)
-    unread = not all(piece.possible for piece in texts)
-    if texts and not supported and not unread:
+    if not supported and any(piece.possible for piece in texts):
         return _ask(Agreement.DISAGREE, f"License-Expression says {expression}, but {_list(texts)}", (said, *texts))
-    return _answer(expression, "License-Expression says so", shown=supported and not unread)
+    read = all(piece.possible for piece in texts)
+    return _answer(expression, "License-Expression says so", shown=supported and read)
 
 
 def _from_declarations(said: Sequence[Evidence], texts: Sequence[Evidence]) -> Identification:

@@ -23,7 +23,7 @@ from treadle.inbox import Inbox
 from treadle.outcome import Approve, Decision, Reject
 from treadle.presence import identity
 from treadle.source import open_source
-from treadle.state import ItemPhase, ItemState, Transition
+from treadle.state import ItemPhase, ItemState, StageState, Transition
 from treadle.status import PipelineStatus, RunReport, item_status
 from treadle.store import ItemId, NewItem, StateStore
 from treadle.worker import Heartbeat, Intake, Worker
@@ -33,6 +33,9 @@ log = logging.getLogger("treadle.engine")
 
 _FOLLOW = 0.25
 """Seconds after which a follower of the journal looks for what other processes wrote."""
+
+
+_OPEN = frozenset({StageState.PENDING, StageState.RUNNING})
 
 
 class Engine:
@@ -206,7 +209,8 @@ class Engine:
         self._observers.append(observer)
 
     def _observe(self, state: ItemState, change: Transition) -> None:
-        self._attempts += len(change.stages) + len(change.subtasks) - len(change.starts)
+        self._attempts += sum(row.state not in _OPEN for row in change.stages)
+        self._attempts += sum(row.state not in _OPEN for row in change.subtasks)
         for observer in self._observers:
             observer(state, change)
         for news in self._followers:

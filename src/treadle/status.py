@@ -139,7 +139,7 @@ class RunReport:
     """Where the store's items stand after a run, and what the run did.
 
     Args:
-        stages_run: attempts that this run completed, skipped or failed, subtasks included.
+        stages_run: stages and subtasks that came to an end in this run, for better or worse.
         elapsed: seconds.
     """
 

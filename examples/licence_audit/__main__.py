@@ -1,0 +1,98 @@
+"""Audit a Python environment and say where the report lies: ``python -m examples.licence_audit [FOLDER]``."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import treadle
+from treadle import Inbox, StageState, StateStore, TreadleError, open_store
+from treadle.codec import Codec
+from treadle.store import Filter
+
+from .audited import Audited
+from .distributions import Distribution, site_packages
+from .files import write_text
+from .identify import Identification
+from .licence_files import licence_files
+from .metadata import Metadata
+from .notice import notice
+from .pipeline import audit, installed
+from .sbom import sbom
+
+_SHAPES = ((StageState.COMPLETED, "✓"), (StageState.AWAITING_REVIEW, "●"), (StageState.FAILED, "×"), (StageState.PENDING, "·"))
+
+
+def main() -> int:
+    """Run the audit; repeated, it goes on from what it knows."""
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else site_packages()
+    if not folder.is_dir():
+        print(f"{folder} is no folder; name a site-packages folder", file=sys.stderr)
+        return 2
+    out = Path("licence-audit")
+    out.mkdir(exist_ok=True)
+    try:
+        report = treadle.run(audit, installed(folder), store=out / "audit.db")
+    except TreadleError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(report)
+    asyncio.run(_tell(out))
+    return 0
+
+
+async def _tell(out: Path) -> None:
+    async with open_store(out / "audit.db") as store:
+        await _print_table(store)
+        await _print_waiting(store)
+        known = [one async for one in _audited(store)]
+    write_text(out / "sbom.cdx.json", sbom(known))
+    write_text(out / "NOTICE", notice(known))
+    print(f"\nThe report: {out / 'sbom.cdx.json'} (CycloneDX) and {out / 'NOTICE'}")
+
+
+async def _print_table(store: StateStore) -> None:
+    counts = await store.counts()
+    print("\n" + f"{'stage':<12}" + "".join(f"{glyph + ' ' + state.replace('_', ' '):>20}" for state, glyph in _SHAPES))
+    for stage, states in counts.stages.items():
+        print(f"{stage:<12}" + "".join(f"{states.get(state, 0):>20,}" for state, _ in _SHAPES))
+
+
+async def _print_waiting(store: StateStore) -> None:
+    waiting = [review async for review in Inbox(store).waiting()]
+    if waiting:
+        print(f"\n{len(waiting)} need a person:")
+    for review in waiting:
+        print(f"  ● {review.item_id:<32} {review.review.summary}"[:110])
+    if waiting:
+        first = waiting[0]
+        print(f"\nDecide: treadle review approve {first.item_id} {first.stage} --reviewer YOU --store licence-audit/audit.db")
+
+
+async def _audited(store: StateStore):  # type: ignore[no-untyped-def]
+    """Every distribution with its licence, for the report."""
+    page = await store.page(Filter(), None, 1000)
+    while page:
+        for state in page:
+            described, found = state.stages.get("metadata"), state.stages.get("identified")
+            if described is None or described.artefact is None or state.payload is None:
+                continue
+            distribution: Distribution = Codec(Distribution).decode(state.payload, state.id)
+            about: Metadata = Codec(Metadata).decode(described.artefact, state.id)
+            known: Identification | None = None
+            if found is not None and found.artefact is not None:
+                known = Codec(Identification).decode(found.artefact, state.id)
+            yield Audited(
+                name=distribution.name,
+                version=distribution.version,
+                expression=known.expression if known is not None else None,
+                summary=about.summary,
+                homepage=about.homepage,
+                files=licence_files(distribution, about),
+            )
+        page = await store.page(Filter(), page[-1].id, 1000)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
