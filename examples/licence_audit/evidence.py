@@ -18,9 +18,7 @@ from .metadata import Metadata
 from .texts import recognise
 
 _DECLARED = Path(__file__).with_name("declared.toml")
-_FILLERS = frozenset(
-    {"the", "license", "licence", "licensed", "version", "v", "under", "terms", "of"}
-)
+_FILLERS = frozenset({"the", "license", "licence", "licensed", "version", "v", "under", "terms", "of"})
 _SAYS_NOTHING = frozenset({"", "see", "file", "see file", "see txt", "txt", "in file", "other"})
 
 

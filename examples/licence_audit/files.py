@@ -15,7 +15,9 @@ MOST_BYTES = 1 << 20
 
 # Escape sequences and bidirectional overrides make a terminal or a reader show what is not there; surrogates stand
 # for the bytes of a file name that is not UTF-8, and cannot be written.
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

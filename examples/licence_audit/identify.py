@@ -81,7 +81,9 @@ def _judge(evidence: Sequence[Evidence]) -> Identification:
 def _from_expression(said: Evidence, expression: str, texts: Sequence[Evidence]) -> Identification:
     supported = any(_names(expression, piece) for piece in texts)
     if not supported and any(piece.possible for piece in texts):
-        return _ask(Agreement.DISAGREE, f"License-Expression says {expression}, but {_list(texts)}", (said, *texts))
+        return _ask(
+            Agreement.DISAGREE, f"License-Expression says {expression}, but {_list(texts)}", (said, *texts)
+        )
     read = all(piece.possible for piece in texts)
     return _answer(expression, "License-Expression says so", shown=supported and read)
 
@@ -104,7 +106,8 @@ def _from_declarations(said: Sequence[Evidence], texts: Sequence[Evidence]) -> I
 def _from_texts(texts: Sequence[Evidence]) -> Identification:
     if not texts:
         return _ask(Agreement.MISSING, "no licence is declared, and no licence file is known here", ())
-    candidates = _common(texts)
+    # Terms alone, such as an exception to a licence that is not there, are no licence.
+    candidates = [one for one in _common(texts) if not one.startswith("LicenseRef-")]
     if not candidates:
         return _ask(Agreement.DISAGREE, f"nothing is declared, and {_list(texts)}", texts)
     if len(candidates) > 1:

@@ -70,7 +70,7 @@ def ruling(distribution: Distribution, identified: Identification) -> dict[str, 
     """What the policy says of that licence."""
     if identified.expression is None:
         return {"decision": Decision.ASK.value, "reason": identified.reason}
-    return asdict(load_policy().judge(identified.expression))
+    return asdict(load_policy().evaluate(identified.expression, identified.undeclared))
 
 
 @audit.stage

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,16 @@ def test_a_broken_distribution_keeps_its_name(tmp_path, entry, content, id_, pro
     assert [problem in one.reason for one in inventory.problems] == ([True] if problem else [])
     metadata = read_metadata(inventory.distributions[0].folder) or Metadata()
     assert licence_files(inventory.distributions[0], metadata) == ()
+
+
+def test_a_name_that_cannot_be_written_is_a_problem(tmp_path):
+    (tmp_path / os.fsdecode(b"caf\xe9-1.0.dist-info")).mkdir()
+    put(tmp_path, "fine-1.0.dist-info/METADATA", METADATA % (b"fine", b"1.0"))
+    put(tmp_path, os.fsdecode(b"fine-1.0.dist-info/LICENSE-\xe9\x1b[2J"), b"text")
+    inventory = scan(tmp_path)
+    assert [problem.entry for problem in inventory.problems] == ["caf-1.0.dist-info"]
+    (file,) = licence_files(inventory.distributions[0], Metadata())
+    assert file.name == "LICENSE-[2J"
 
 
 def test_what_has_no_name_at_all_is_a_problem(tmp_path):
@@ -115,8 +127,8 @@ def test_a_huge_licence_file_is_read_in_part(install):
     assert (file.whole, len(file.text)) == (False, MOST_BYTES // 2)
 
 
-def test_a_pipe_named_license_is_not_opened(install, tmp_path):
-    os = pytest.importorskip("os")
+@pytest.mark.skipif(sys.platform == "win32", reason="no named pipes in folders")
+def test_a_pipe_named_license_is_not_opened(install):
     distribution = install()
     os.mkfifo(distribution.folder / "LICENSE")
     assert licence_files(distribution, Metadata()) == ()

@@ -162,6 +162,32 @@ def test_added_terms_are_asked_about(install, mit):
     assert (answer.expression, answer.agreement) == (None, Agreement.MISSING)
 
 
+def test_an_unknown_licence_text_is_asked_about(install):
+    unknown = "You can do with this whatever your grandmother would like you to do with it. " * 5
+    answer = identified(install("License: MIT\n", {"LICENSE": unknown}))
+    assert (answer.expression, answer.agreement) == (None, Agreement.MISSING)
+
+
+def test_a_licence_file_too_long_to_read_is_asked_about(install, mit):
+    answer = identified(install("License: MIT\n", {"LICENSE": mit + " word" * 300_000}))
+    assert (answer.expression, answer.agreement) == (None, Agreement.MISSING)
+
+
+def test_texts_of_bundled_parts_are_undeclared_and_decide_nothing(install, mit):
+    isc = f"{CLASSIFIER}ISC License (ISCL)\n"
+    answer = identified(install(isc, {"vendor/x/LICENSE": mit}))
+    assert (answer.expression, answer.undeclared) == ("ISC", ("MIT",))
+
+
+def test_an_exception_alone_is_no_licence(install):
+    terms = "As a special exception, you can link this program with the OpenSSL library."
+    assert identified(install("", {"LICENSE": terms})).expression is None
+    gpl = "License: GPL-2.0-or-later"
+    assert identified(install(f"{gpl}\n", {"LICENSE": terms})).expression is None
+    answer = identified(install(f"{gpl} WITH Bison-exception-2.2\n", {"LICENSE": terms}))
+    assert answer.expression == "GPL-2.0-or-later WITH Bison-exception-2.2"
+
+
 def test_a_text_alone_is_an_answer_of_medium_confidence(install, mit):
     answer = identified(install("", {"LICENSE": mit}))
     assert (answer.expression, answer.confidence) == ("MIT", Confidence.MEDIUM)

@@ -77,10 +77,19 @@ def test_a_gnu_text_does_not_say_only_or_later():
 
 
 @pytest.mark.timeout(20)
-def test_hostile_repetition_takes_no_time():
-    starts = "gnu general public license version 3 29 june 2007 word " * 15_000
-    assert recognise(starts).found == ()
-    assert recognise("This License Agreement is between the Python Software Foundation " * 15_000).found == ()
+@pytest.mark.parametrize(
+    "line",
+    [
+        "\n",
+        "a.\n",
+        "(c)\n",
+        "copyright (c) ",
+        "gnu general public license version 3 29 june 2007 word end of terms and conditions ",
+        "This License Agreement is between the Python Software Foundation ",
+    ],
+)
+def test_hostile_repetition_takes_no_time(line):
+    assert recognise(line * (1_000_000 // len(line))).unread >= 0
 
 
 @given(st.text())

@@ -1,0 +1,1 @@
+"""What Treadle costs, measured beside the least that any engine could cost."""

@@ -1,0 +1,139 @@
+"""SQLite keeps every promise of the contract, and those of a file."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from treadle import SchemaTooNew, SqliteStateStore, StageState, StateStore, StoreCorrupt, StoreUnavailable, open_store
+from treadle.testing import StateStoreContract
+
+SEED = """
+CREATE TABLE stage_statuses (item_id TEXT NOT NULL, stage TEXT NOT NULL, state TEXT NOT NULL, updated_at TEXT NOT NULL,
+    error TEXT, review_data TEXT, PRIMARY KEY (item_id, stage));
+CREATE TABLE subtask_statuses (item_id TEXT NOT NULL, stage TEXT NOT NULL, subtask_name TEXT NOT NULL, state TEXT NOT NULL,
+    error TEXT, updated_at TEXT NOT NULL, PRIMARY KEY (item_id, stage, subtask_name));
+CREATE TABLE schema_version (version INTEGER NOT NULL);
+CREATE INDEX idx_stage_state ON stage_statuses (stage, state);
+INSERT INTO schema_version VALUES (1);
+"""
+WHEN = "2024-05-01T10:00:00.123456789+00:00"
+
+
+def seed_file(path: Path, *statements: str) -> None:
+    con = sqlite3.connect(path)
+    con.executescript(SEED)
+    for statement in statements:
+        con.execute(statement)
+    con.commit()
+    con.close()
+
+
+class TestSqlite(StateStoreContract):
+    @pytest.fixture
+    async def store(self, tmp_path: Path) -> AsyncIterator[StateStore]:
+        async with open_store(tmp_path / "store.db") as store:
+            yield store
+
+
+class TestSqliteInMemory(StateStoreContract):
+    @pytest.fixture
+    async def store(self) -> AsyncIterator[StateStore]:
+        async with SqliteStateStore.open_in_memory() as store:
+            yield store
+
+
+async def test_a_file_of_the_first_schema_opens_with_nothing_lost(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    review = '{"summary": "look", "details": {"a": 1}, "created_at": "2024-05-01T10:00:00+00:00"}'
+    seed_file(
+        path,
+        f"INSERT INTO stage_statuses VALUES ('doc-1', 'scan', 'completed', '{WHEN}', NULL, NULL)",
+        f"INSERT INTO stage_statuses VALUES ('doc-1', 'fetch', 'failed', '{WHEN}', 'timeout', NULL)",
+        f"INSERT INTO stage_statuses VALUES ('doc-2', 'ask', 'awaiting_review', '{WHEN}', NULL, '{review}')",
+        f"INSERT INTO subtask_statuses VALUES ('doc-1', 'fetch', 'page-1', 'completed', NULL, '{WHEN}')",
+    )
+    async with open_store(path) as store:
+        statuses = await store.get_all_statuses("doc-1")
+        assert statuses["scan"].state is StageState.COMPLETED
+        assert statuses["scan"].updated_at.isoformat() == "2024-05-01T10:00:00.123456+00:00"
+        assert statuses["fetch"].error == "timeout"
+        asked = await store.get_status("doc-2", "ask")
+        assert asked is not None and asked.review_data is not None and asked.review_data.details == {"a": 1}
+        assert [child.name for child in await store.get_subtask_statuses("doc-1", "fetch")] == ["page-1"]
+    con = sqlite3.connect(path)
+    assert con.execute("SELECT version FROM schema_version").fetchall() == [(2,)]
+    assert con.execute("SELECT state FROM stage_statuses WHERE item_id = 'doc-1' AND stage = 'scan'").fetchone() == ("completed",)
+    con.close()
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        (("exploded", WHEN, None), "exploded"),
+        (("completed", "yesterday", None), "yesterday"),
+        (("awaiting_review", WHEN, "{broken"), "review"),
+    ],
+)
+async def test_an_unreadable_row_is_an_error_that_names_it(tmp_path: Path, values: tuple[str, str, str | None], says: str) -> None:
+    path = tmp_path / "old.db"
+    seed_file(path)
+    con = sqlite3.connect(path)
+    con.execute("INSERT INTO stage_statuses VALUES ('bad', 'scan', ?, ?, NULL, ?)", values)
+    con.execute("INSERT INTO stage_statuses VALUES ('good', 'scan', 'completed', ?, NULL, NULL)", (WHEN,))
+    con.commit()
+    con.close()
+    async with open_store(path) as store:
+        with pytest.raises(StoreCorrupt, match="'bad'.*scan.*") as caught:
+            await store.get_status("bad", "scan")
+        assert says in str(caught.value)
+        good = await store.get_status("good", "scan")
+        assert good is not None and good.state is StageState.COMPLETED
+
+
+async def test_a_newer_schema_is_refused_and_not_one_byte_changes(tmp_path: Path) -> None:
+    path = tmp_path / "new.db"
+    seed_file(path, "UPDATE schema_version SET version = 99")
+    before = path.read_bytes()
+    with pytest.raises(SchemaTooNew, match="99"):
+        await open_store(path)
+    assert path.read_bytes() == before
+
+
+async def test_a_file_that_is_no_database_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "letter.txt"
+    path.write_text("Dear Sir or Madam, this is a letter.")
+    with pytest.raises(StoreCorrupt, match=r"letter\.txt is no SQLite database"):
+        await open_store(path)
+    assert path.read_text().startswith("Dear Sir")
+
+
+async def test_a_database_of_something_else_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    con = sqlite3.connect(path)
+    con.execute("CREATE TABLE customers (id INTEGER)")
+    con.close()
+    with pytest.raises(StoreCorrupt, match="customers"):
+        await open_store(path)
+
+
+async def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailable, match="nowhere"):
+        await open_store(tmp_path / "nowhere" / "store.db")
+
+
+async def test_commits_reach_the_disk_before_they_are_acknowledged(tmp_path: Path) -> None:
+    async with open_store(tmp_path / "store.db") as store:
+        assert isinstance(store, SqliteStateStore)
+        assert store._writer._con.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert store._writer._con.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert store._writer._con.execute("PRAGMA wal_autocheckpoint").fetchone() == (0,)
+
+
+async def test_files_belong_to_their_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    async with open_store(path):
+        assert path.stat().st_mode & 0o077 == 0
