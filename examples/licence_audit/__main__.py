@@ -59,11 +59,7 @@ async def _tell(out: Path) -> None:
 
 async def _print_table(store: StateStore) -> None:
     counts = await store.counts()
-    print(
-        "\n"
-        + f"{'stage':<12}"
-        + "".join(f"{glyph + ' ' + state.replace('_', ' '):>20}" for state, glyph in _SHAPES)
-    )
+    print("\n" + f"{'stage':<12}" + "".join(f"{glyph + ' ' + state.replace('_', ' '):>20}" for state, glyph in _SHAPES))
     for stage, states in counts.stages.items():
         print(f"{stage:<12}" + "".join(f"{states.get(state, 0):>20,}" for state, _ in _SHAPES))
 
@@ -76,9 +72,7 @@ async def _print_waiting(store: StateStore) -> None:
         print(f"  ● {review.item_id:<32} {review.review.summary}"[:110])
     if waiting:
         first = waiting[0]
-        print(
-            f"\nDecide: treadle review approve {first.item_id} {first.stage} --reviewer YOU --store licence-audit/audit.db"
-        )
+        print(f"\nDecide: treadle review approve {first.item_id} {first.stage} --reviewer YOU --store licence-audit/audit.db")
 
 
 async def _audited(store: StateStore):  # type: ignore[no-untyped-def]

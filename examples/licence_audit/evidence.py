@@ -72,7 +72,7 @@ def _declared(metadata: Metadata) -> Iterator[Evidence]:
 def _in_field(field: str) -> Iterator[Evidence]:
     words = _words(field)
     possible = spdx.meanings(field) or tuple(_tables()["words"].get(words, ()))
-    if pasted := list(_in_text(Source.FIELD, excerpt(field, 60), field)):
+    if not possible and (pasted := list(_in_text(Source.FIELD, excerpt(field, 60), field))):
         yield from pasted
     elif possible or words not in _SAYS_NOTHING:
         yield Evidence(source=Source.FIELD, value=excerpt(field), possible=possible)

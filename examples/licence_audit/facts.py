@@ -37,18 +37,12 @@ def entry_points(distribution: Distribution) -> tuple[str, ...]:
     parser.optionxform = str  # type: ignore[assignment,method-assign]  # names are case-sensitive
     with suppress(configparser.Error):  # what came before the first unreadable line is kept
         parser.read_string(file.text if file else "")
-    return tuple(
-        f"{group}: {name} = {value}" for group in parser.sections() for name, value in parser[group].items()
-    )
+    return tuple(f"{group}: {name} = {value}" for group in parser.sections() for name, value in parser[group].items())
 
 
 def native_files(distribution: Distribution) -> tuple[str, ...]:
     """The compiled libraries it installed, as recorded."""
-    return tuple(
-        str(path)
-        for path in recorded_files(distribution)
-        if path.name.endswith(_NATIVE) or ".so." in path.name
-    )
+    return tuple(str(path) for path in recorded_files(distribution) if path.name.endswith(_NATIVE) or ".so." in path.name)
 
 
 def size_on_disk(distribution: Distribution) -> Size:

@@ -11,13 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MOST_BYTES = 1 << 20
-"""As much as is read of one file: the longest licence file in the wild is a tenth of it."""
+"""As much as is read of one file: several times the longest licence file that packages are known to carry."""
 
-# Escape sequences and bidirectional overrides make a terminal or a reader show what is not there; surrogates stand
-# for the bytes of a file name that is not UTF-8, and cannot be written.
-_UNPRINTABLE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
-)
+# Escape sequences and bidirectional overrides make a terminal or a reader show what is not there; surrogates
+# stand for the bytes of a file name that is not UTF-8, and cannot be written.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

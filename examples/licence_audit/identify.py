@@ -54,9 +54,10 @@ class Identification:
 def identify(metadata: Metadata, files: Sequence[LicenceFile]) -> Identification:
     """The licence that `metadata` and `files` add up to.
 
-    A valid License-Expression counts (PEP 639 calls it the one place for the licence), unless the licence files
-    hold known licences and it names none of them. Older fields count only where they agree with each other and
-    with every licence file, because they cannot say whether several licences apply together or by choice.
+    A valid License-Expression counts (PEP 639 calls it the one place for the licence), unless the licence
+    files hold known licences and it names none of them. Older fields count only where they agree with each
+    other and with every licence file, because they cannot say whether several licences apply together or by
+    choice.
     """
     evidence = collect(metadata, files)
     return replace(_judge(evidence), evidence=evidence)
@@ -81,9 +82,7 @@ def _judge(evidence: Sequence[Evidence]) -> Identification:
 def _from_expression(said: Evidence, expression: str, texts: Sequence[Evidence]) -> Identification:
     supported = any(_names(expression, piece) for piece in texts)
     if not supported and any(piece.possible for piece in texts):
-        return _ask(
-            Agreement.DISAGREE, f"License-Expression says {expression}, but {_list(texts)}", (said, *texts)
-        )
+        return _ask(Agreement.DISAGREE, f"License-Expression says {expression}, but {_list(texts)}", (said, *texts))
     read = all(piece.possible for piece in texts)
     return _answer(expression, "License-Expression says so", shown=supported and read)
 
@@ -146,8 +145,7 @@ def _possible(pieces: Iterable[Evidence]) -> tuple[str, ...]:
 
 def _list(pieces: Iterable[Evidence]) -> str:
     return ", ".join(
-        f"{piece.source} {piece.value}" + (f" ({' or '.join(piece.possible)})" if piece.possible else "")
-        for piece in pieces
+        f"{piece.source} {piece.value}" + (f" ({' or '.join(piece.possible)})" if piece.possible else "") for piece in pieces
     )
 
 
@@ -161,9 +159,7 @@ def _answer(expression: str, reason: str, *, shown: bool) -> Identification:
     )
 
 
-def _ask(
-    agreement: Agreement, reason: str, pieces: Iterable[Evidence], possible: Iterable[str] = ()
-) -> Identification:
+def _ask(agreement: Agreement, reason: str, pieces: Iterable[Evidence], possible: Iterable[str] = ()) -> Identification:
     return Identification(
         expression=None,
         agreement=agreement,

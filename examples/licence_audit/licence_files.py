@@ -12,13 +12,9 @@ from .files import printable, read_text
 from .metadata import Metadata
 
 _WELL_KNOWN = re.compile(r"(?:^|[._-])(?:licen[cs]es?|copying|notice|unlicen[cs]e)(?:[._-]|$)", re.IGNORECASE)
-_OTHER_TEXT = re.compile(
-    r"^(?:authors|contributors|credits|readme|change|history|code_of_conduct)", re.IGNORECASE
-)
+_OTHER_TEXT = re.compile(r"^(?:authors|contributors|credits|readme|change|history|code_of_conduct)", re.IGNORECASE)
 _PART = re.compile(r"notice|third.?party|vendor|external|bundled", re.IGNORECASE)
-_CODE = frozenset(
-    {".py", ".pyc", ".pyi", ".so", ".js", ".ts", ".css", ".html", ".json", ".xml", ".h", ".c", ".gz", ".svg"}
-)
+_CODE = frozenset({".py", ".pyc", ".pyi", ".so", ".js", ".ts", ".css", ".html", ".json", ".xml", ".h", ".c", ".gz", ".svg"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,11 +41,7 @@ def _component(audited: Audited) -> Component:
         description=excerpt(audited.summary) if audited.summary else None,
     )
     if audited.expression:
-        component.licenses.add(
-            LicenseExpression(audited.expression, acknowledgement=LicenseAcknowledgement.CONCLUDED)
-        )
+        component.licenses.add(LicenseExpression(audited.expression, acknowledgement=LicenseAcknowledgement.CONCLUDED))
     if audited.homepage and _WEB_ADDRESS.fullmatch(audited.homepage):
-        component.external_references.add(
-            ExternalReference(type=ExternalReferenceType.WEBSITE, url=XsUri(audited.homepage))
-        )
+        component.external_references.add(ExternalReference(type=ExternalReferenceType.WEBSITE, url=XsUri(audited.homepage)))
     return component

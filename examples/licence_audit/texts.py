@@ -17,9 +17,7 @@ _CUT = " \N{PILCROW SIGN} "
 
 # Conditions are numbered, lettered or starred in as many ways as there are authors. "V. 1.1" is no list mark.
 _LIST_MARK = re.compile(r"(?mi)^[^\w\n]*(?:(?:\d{1,2}|[a-z]|[ivx]{1,4})[.)]|o)(?=\s)(?!\s+\d)")
-_COPYRIGHT_LINE = re.compile(
-    r"(?mi)^[^\w\n]*(?:copyright|\(c\)|©)(?=.*(?:\d{4}|\(c\)|©|\bby\b)).{0,150}$|all rights reserved"
-)
+_COPYRIGHT_LINE = re.compile(r"(?mi)^[^\w\n]*(?:copyright|\(c\)|©)(?=.*(?:\d{4}|\(c\)|©|\bby\b)).{0,150}$|all rights reserved")
 _SAME_WORDS = (
     ("licence", "license"),
     ("non infringement", "noninfringement"),

@@ -14,7 +14,17 @@ from treadle.definition import INLINE, PROCESS, Definition
 from treadle.errors import InvalidArtefact
 from treadle.executor import Processes, Threads
 from treadle.failure import describe, safe_text
-from treadle.outcome import AwaitingReview, Completed, FanOut, PermanentError, QualityFeedback, ReviewData, RetryLater, Skipped, SubTask
+from treadle.outcome import (
+    AwaitingReview,
+    Completed,
+    FanOut,
+    PermanentError,
+    QualityFeedback,
+    RetryLater,
+    ReviewData,
+    Skipped,
+    SubTask,
+)
 from treadle.signature import CTX, ITEM, OUTCOME, SUBTASK, Signature
 from treadle.stage import StageContext, Upstream
 from treadle.state import Attempt, Ended, ItemState, StageRow, StageState, SubtaskRow, Unit
@@ -119,7 +129,7 @@ class Call:
             if _cancelled_from_outside():
                 raise
             return self._failed(error, began)
-        except BaseException as error:  # noqa: BLE001 - the one place where user code's errors become data
+        except BaseException as error:
             return self._failed(error, began)
 
     # calling
@@ -219,7 +229,9 @@ class Call:
     def _progress(self, fraction: float, note: str | None) -> None:
         if self._subject.on_progress is not None:
             name = self._row.name if isinstance(self._row, SubtaskRow) else None
-            self._subject.on_progress(self._row.stage, name, self._row.attempt, fraction, None if note is None else safe_text(note))
+            self._subject.on_progress(
+                self._row.stage, name, self._row.attempt, fraction, None if note is None else safe_text(note)
+            )
 
     def _metrics(self) -> str | None:
         if self._ctx is None or not self._ctx.metrics:
@@ -246,13 +258,17 @@ class Call:
                 raise TypeError(f"a subtask cannot return {type(value).__name__}; return it from the stage itself")
             if isinstance(value, FanOut):
                 return attempt._replace(how=Ended.FAN_OUT, subtasks=self._children(value))
-            return attempt._replace(how=Ended.AWAITING_REVIEW, summary=_line(value.review.summary), review=self._review(value.review))
+            return attempt._replace(
+                how=Ended.AWAITING_REVIEW, summary=_line(value.review.summary), review=self._review(value.review)
+            )
         text = self._stage.codec.encode(value, self._where("the artefact"))
         return attempt._replace(artefact=text)
 
     def _children(self, fan_out: FanOut) -> list[tuple[str, str | None]]:
         if len(fan_out.subtasks) > MAX_SUBTASKS:
-            raise InvalidArtefact(self._where("the fan-out"), [f"{len(fan_out.subtasks):,} subtasks; at most {MAX_SUBTASKS:,} are kept"])
+            raise InvalidArtefact(
+                self._where("the fan-out"), [f"{len(fan_out.subtasks):,} subtasks; at most {MAX_SUBTASKS:,} are kept"]
+            )
         children: dict[str, str | None] = {}
         for subtask in fan_out.subtasks:
             name = str.__str__(subtask) if isinstance(subtask, str) else ""
@@ -301,7 +317,7 @@ async def wanted(surroundings: Surroundings, subject: Subject, stage: str) -> bo
         if _cancelled_from_outside():
             raise
         return error
-    except BaseException as error:  # noqa: BLE001 - user code, as in ``Call.run``
+    except BaseException as error:
         return error
 
 
@@ -315,7 +331,9 @@ def interrupted(state: ItemState, unit: Unit) -> Attempt:
     name, seq = unit
     row: StageRow | SubtaskRow = state.stages[name] if seq is None else state.boards[name].rows[seq]
     now = now_us()
-    return Attempt(name, seq, row.attempt, row.started or now, now, Ended.INTERRUPTED, error="interrupted: its engine was stopped")
+    return Attempt(
+        name, seq, row.attempt, row.started or now, now, Ended.INTERRUPTED, error="interrupted: its engine was stopped"
+    )
 
 
 async def _caught(whole: Any) -> tuple[Any, BaseException | None]:
@@ -324,7 +342,7 @@ async def _caught(whole: Any) -> tuple[Any, BaseException | None]:
         return await whole, None
     except asyncio.CancelledError:
         raise
-    except BaseException as error:  # noqa: BLE001 - carried to ``Call.run``, which makes it data
+    except BaseException as error:
         return None, error
 
 

@@ -89,7 +89,9 @@ def _checked(text: str, value: Any) -> str:
     except UnicodeEncodeError:
         raise ValueError("it holds a lone surrogate, which is not text") from None
     if size > MAX_INLINE:
-        raise ValueError(f"it has {size:,} bytes as JSON; at most {MAX_INLINE:,} are stored: keep the bytes in a file and return its path")
+        raise ValueError(
+            f"it has {size:,} bytes as JSON; at most {MAX_INLINE:,} are stored: keep the bytes in a file and return its path"
+        )
     if "\\u0000" in text and _holds_nul(value):
         raise ValueError("it holds the character NUL, which databases refuse")
     if text.count("[") + text.count("{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
@@ -214,7 +216,9 @@ def _converters(annotation: Any) -> tuple[Converter, Converter]:
 
 def _json_is_python(annotation: Any) -> bool:
     """Whether lax validation reads this type's plain JSON values as it reads its JSON text."""
-    return annotation in _PLAIN or (get_origin(annotation) in (dict, list) and all(a in _PLAIN or a is ANY for a in annotation.__args__))
+    return annotation in _PLAIN or (
+        get_origin(annotation) in (dict, list) and all(a in _PLAIN or a is ANY for a in annotation.__args__)
+    )
 
 
 @lru_cache(maxsize=256)
@@ -278,7 +282,9 @@ def _attrs(annotation: Any) -> tuple[Converter, Converter]:
         return {name: codec._to_plain(getattr(value, name)) for name, (_, codec) in fields.items()}
 
     def from_plain(plain: Any) -> Any:
-        return annotation(**{alias: fields[name][1]._from_plain(plain[name]) for name, (alias, _) in fields.items() if name in plain})
+        return annotation(
+            **{alias: fields[name][1]._from_plain(plain[name]) for name, (alias, _) in fields.items() if name in plain}
+        )
 
     return to_plain, from_plain
 
@@ -311,4 +317,6 @@ class ItemCodec:
 
     def decode(self, identity: str, text: str) -> Any:
         """The item of stored JSON text; raises ``InvalidArtefact`` if it no longer fits the type."""
-        return self._codec.decode(text, f"item {identity!r} as stored does not fit {getattr(self.annotation, '__name__', 'its type')}")
+        return self._codec.decode(
+            text, f"item {identity!r} as stored does not fit {getattr(self.annotation, '__name__', 'its type')}"
+        )

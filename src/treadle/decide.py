@@ -48,7 +48,9 @@ def count(flow: Definition, state: ItemState) -> None:
     """Fill the counters that ``apply`` keeps up to date; done once when an item is claimed."""
     finished = {name for name, row in state.stages.items() if row.state.is_finished}
     state.unmet = {name: sum(need not in finished for need in stage.needs) for name, stage in flow.stages.items()}
-    state.running = 0
+    # What a dead worker left running is counted until ``begin`` takes it over.
+    state.running = sum(row.state is _RUNNING and not row.fan_out for row in state.stages.values())
+    state.running += sum(board.running for board in state.boards.values())
     state.asking.clear()
 
 
@@ -196,7 +198,11 @@ def retry(flow: Definition, state: ItemState, stage: str | None, now: int) -> Tr
     failed = [row for name in names if (row := state.stages.get(name)) is not None and row.state is _FAILED]
     if not failed:
         stands = state.stages[stage].state if stage in state.stages else "pending"
-        what = f"stage {stage!r} of item {state.id!r} is {stands}" if stage is not None else f"no stage of item {state.id!r} has failed"
+        what = (
+            f"stage {stage!r} of item {state.id!r} is {stands}"
+            if stage is not None
+            else f"no stage of item {state.id!r} has failed"
+        )
         raise InvalidTransition(f"{what}; only a failed stage can be tried again")
     draft = _Draft(flow, state, now)
     draft.phase = ItemPhase.PENDING
@@ -294,7 +300,9 @@ class _Draft:
             if self.phase is not ItemPhase.COMPLETED:
                 self.events.append(EventRow(EventKind.WORKFLOW_COMPLETED))
             return Rest(ItemPhase.COMPLETED, None)
-        waits = [self._wakes(stage, rows.get(name)) for name, stage in self.flow.stages.items() if finished.issuperset(stage.needs)]
+        waits = [
+            self._wakes(stage, rows.get(name)) for name, stage in self.flow.stages.items() if finished.issuperset(stage.needs)
+        ]
         wakes = [(due, -priority) for due, priority in waits if due is not None]
         states = {row.state for row in rows.values()}
         phase = ItemPhase.PENDING
@@ -354,6 +362,7 @@ class _Draft:
             self.started(stage, row)
 
     def _record_interruption(self, row: StageRow | SubtaskRow, subtask: str | None) -> None:
+        self.running -= 1
         error = "interrupted: the worker that ran it died"
         started = row.updated if row.started is None else row.started
         seq = row.seq if isinstance(row, SubtaskRow) else None
@@ -380,7 +389,9 @@ class _Draft:
         elif how is Ended.AWAITING_REVIEW:
             row = row._replace(state=_REVIEW, updated=self.now, due=None, error=None)
             self.stages.append(row._replace(summary=attempt.summary, review=attempt.review))
-            self.events.append(EventRow(EventKind.REVIEW_REQUIRED, stage.name, None, attempt.number, _json(summary=attempt.summary)))
+            self.events.append(
+                EventRow(EventKind.REVIEW_REQUIRED, stage.name, None, attempt.number, _json(summary=attempt.summary))
+            )
         elif how is Ended.FAN_OUT:
             self._expand(stage, row, attempt)
         else:
@@ -525,7 +536,9 @@ class _Draft:
         if failed:
             self.failed(row, f"{failed} of {total} subtasks failed")
         else:
-            self.finished(row._replace(state=_COMPLETED, updated=self.now, error=None), EventRow(_DONE, row.stage, None, row.attempt))
+            self.finished(
+                row._replace(state=_COMPLETED, updated=self.now, error=None), EventRow(_DONE, row.stage, None, row.attempt)
+            )
 
 
 def _interrupted(times: int) -> str:

@@ -108,7 +108,9 @@ class Driver:
     async def _put_back(self) -> None:
         """What was running is pending again, and the claim is given back."""
         flow, state = self._flow, self._state
-        running: list[Unit] = [(row.stage, None) for row in state.stages.values() if row.state is StageState.RUNNING and not row.fan_out]
+        running: list[Unit] = [
+            (row.stage, None) for row in state.stages.values() if row.state is StageState.RUNNING and not row.fan_out
+        ]
         for name, board in state.boards.items():
             running += [(name, row.seq) for row in board.rows if row.state is StageState.RUNNING]
         for unit in running:

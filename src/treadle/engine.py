@@ -62,7 +62,9 @@ class Engine:
         self._lease = lease
         self._grace = grace
         self._flow: Definition = workflow.definition
-        self._limits = {name: asyncio.Semaphore(stage.limit) for name, stage in self._flow.stages.items() if stage.limit is not None}
+        self._limits = {
+            name: asyncio.Semaphore(stage.limit) for name, stage in self._flow.stages.items() if stage.limit is not None
+        }
         self._observers: list[Callable[[ItemState, Transition], None]] = []
         self._followers: set[asyncio.Event] = set()
         self._attempts = 0
@@ -85,11 +87,13 @@ class Engine:
                 processes = Processes(self._workflow.origin, self._flow.name)
                 stack.push_async_callback(processes.close)
             surroundings = Surroundings(self._flow, state, threads, processes)
-            number = await self._store.enlist(identity())
+            number = await self._store.enlist(await asyncio.to_thread(identity))
             stack.push_async_callback(self._store.retire, number)
             heartbeat = Heartbeat(self._store, number, self._lease / 3)
             stack.push_async_callback(asyncio.to_thread, heartbeat.stop)
-            self._worker = Worker(surroundings, self._store, number, lease=self._lease, limits=self._limits, observe=self._observe)
+            self._worker = Worker(
+                surroundings, self._store, number, lease=self._lease, limits=self._limits, observe=self._observe
+            )
             self._surroundings, self._number = surroundings, number
             self._exit = stack.pop_all()
         return self
@@ -138,7 +142,9 @@ class Engine:
                     await intake.source.close()
             counts = (await self._store.counts()).phases
         report = RunReport(
-            **{phase.value: counts.get(phase, 0) for phase in ItemPhase}, stages_run=self._attempts - before, elapsed=time.monotonic() - began
+            **{phase.value: counts.get(phase, 0) for phase in ItemPhase},
+            stages_run=self._attempts - before,
+            elapsed=time.monotonic() - began,
         )
         if intake is not None:
             _raise_problems(intake)
@@ -182,7 +188,9 @@ class Engine:
         await self._bound()
         return await item_status(self._store, checked_id(item_id))
 
-    async def events(self, after: int = 0, *, follow: bool = False, item_id: ItemId | None = None) -> AsyncIterator[WorkflowEvent]:
+    async def events(
+        self, after: int = 0, *, follow: bool = False, item_id: ItemId | None = None
+    ) -> AsyncIterator[WorkflowEvent]:
         """The journal behind the cursor ``after``, in order; ends at its end unless told to ``follow``.
 
         Nothing is lost to a slow reader: it reads rows at its own pace, and resumes with the last ``cursor`` it saw.

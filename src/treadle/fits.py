@@ -45,7 +45,12 @@ def _bare(annotation: Any) -> Any:
 
 
 def _unknown(annotation: Any) -> bool:
-    return annotation is Any or annotation is object or isinstance(annotation, TypeVar | str) or not isinstance(_class(annotation), type)
+    return (
+        annotation is Any
+        or annotation is object
+        or isinstance(annotation, TypeVar | str)
+        or not isinstance(_class(annotation), type)
+    )
 
 
 def _class(annotation: Any) -> Any:

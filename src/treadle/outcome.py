@@ -12,7 +12,7 @@ class PermanentError(Exception):
     """Raised by a stage: this attempt failed, and trying again would not help."""
 
 
-class RetryLater(Exception):  # noqa: N818 - it asks, it is not an error of its own
+class RetryLater(Exception):
     """Raised by a stage: try again after ``delay`` seconds, if the budget has an attempt left."""
 
     def __init__(self, delay: float, reason: str | None = None) -> None:

@@ -317,7 +317,21 @@ class SubtaskBoard:
 class ItemState:
     """One item's rows while somebody works on them. Rows are immutable; only ``decide.apply`` swaps them."""
 
-    __slots__ = ("added", "asking", "boards", "fence", "id", "key", "news", "payload", "phase", "priority", "running", "stages", "unmet")
+    __slots__ = (
+        "added",
+        "asking",
+        "boards",
+        "fence",
+        "id",
+        "key",
+        "news",
+        "payload",
+        "phase",
+        "priority",
+        "running",
+        "stages",
+        "unmet",
+    )
 
     def __init__(
         self,

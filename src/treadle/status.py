@@ -158,7 +158,12 @@ class RunReport:
 
     def __str__(self) -> str:
         parts = [f"{self.completed:,} completed"]
-        words = (("failed", self.failed), ("need a person", self.awaiting_review), ("pending", self.pending), ("cancelled", self.cancelled))
+        words = (
+            ("failed", self.failed),
+            ("need a person", self.awaiting_review),
+            ("pending", self.pending),
+            ("cancelled", self.cancelled),
+        )
         parts += [f"{number:,} {word}" for word, number in words if number]
         return f"{self.items:,} items: {', '.join(parts)}; {self.stages_run:,} stages run in {self.elapsed:.1f} s"
 
@@ -170,4 +175,3 @@ def ago(moment: datetime, now: datetime) -> str:
         if seconds >= size:
             return f"{int(seconds // size)} {unit}"
     return f"{int(seconds)} s" if seconds >= 1 else "now"
-

@@ -240,7 +240,9 @@ class StateStore(ABC):
 
         def change(state: ItemState) -> Transition:
             rows = state.boards[stage].rows if stage in state.boards else []
-            row = next((row for row in rows if row.name == subtask), None) or SubtaskRow(stage, len(rows), subtask, status.state, 0, 0)
+            row = next((row for row in rows if row.name == subtask), None) or SubtaskRow(
+                stage, len(rows), subtask, status.state, 0, 0
+            )
             times = [None if moment is None else to_us(moment) for moment in (status.started_at, status.due_at)]
             row = row._replace(
                 state=status.state, attempt=status.attempt, updated=to_us(status.updated_at), started=times[0], due=times[1],

@@ -205,9 +205,7 @@ class Worker:
 
     def start(self, state: ItemState, window: int) -> asyncio.Task[Rest | None]:
         """Drive an item that was claimed."""
-        driver = Driver(
-            self._surroundings, self._store, state, window=window, limits=self._limits, observe=self._observe
-        )
+        driver = Driver(self._surroundings, self._store, state, window=window, limits=self._limits, observe=self._observe)
         task = asyncio.create_task(self._drive(driver))
         self._drivers[state.id] = (driver, task)
         return task
@@ -238,4 +236,3 @@ class Worker:
             added = await intake.add(room)
             self._ahead += added
             self.poke()
-

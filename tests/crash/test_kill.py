@@ -122,7 +122,9 @@ async def test_a_stage_that_was_running_at_the_kill_starts_again_at_once(tmp_pat
         "async def main():\n    async with open_store(sys.argv[1]) as s, Engine(flow, s) as e:\n"
         '        await e.run([{"id": "x"}])\nasyncio.run(main())\n'
     )
-    process = await asyncio.create_subprocess_exec(sys.executable, str(script), str(tmp_path / "s.db"), stdout=asyncio.subprocess.PIPE)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(script), str(tmp_path / "s.db"), stdout=asyncio.subprocess.PIPE
+    )
     assert process.stdout is not None
     assert (await process.stdout.readline()).strip() == b"running"
     process.kill()

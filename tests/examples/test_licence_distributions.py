@@ -151,7 +151,7 @@ def test_facts_are_read_from_metadata_and_record(tmp_path, install):
 
 
 @pytest.mark.parametrize(
-    "content", [b"\xff\xfe\x00", b"no section = here\n", b"[a\n", b"=\n[]\n=\n", b"[\0]\nx = y\n"]
+    "content", [b"\xff\xfe\x00", b"no section = here\n", b"[a\n", b"=\n[]\n=\n", b"[\0]\nx = y\n", b'"' + b"x" * 200_000]
 )
 def test_facts_of_broken_files_are_empty_or_partial(install, content):
     distribution = install()

@@ -61,9 +61,7 @@ def test_an_expression_counts_and_a_text_confirms_it(install, mit):
 
 
 def test_an_expression_outranks_a_stale_classifier(install, mit):
-    answer = identified(
-        install(f"License-Expression: MIT\n{CLASSIFIER}Apache Software License\n", {"LICENSE": mit})
-    )
+    answer = identified(install(f"License-Expression: MIT\n{CLASSIFIER}Apache Software License\n", {"LICENSE": mit}))
     assert answer.expression == "MIT"
 
 
@@ -83,9 +81,7 @@ def test_a_text_beyond_the_expression_is_undeclared(install, mit):
     assert (answer.expression, answer.undeclared) == ("MIT", ("GPL-3.0-or-later",))
 
 
-@pytest.mark.parametrize(
-    "expression", ["LGPL-2.1", "gpl-3.0", "Apache 2", "MIT AND", "()", "GPL", "a" * 5000]
-)
+@pytest.mark.parametrize("expression", ["LGPL-2.1", "gpl-3.0", "Apache 2", "MIT AND", "()", "GPL", "a" * 5000])
 def test_an_expression_of_no_one_meaning_is_asked_about(install, expression):
     answer = identified(install(f"License-Expression: {expression}\n"))
     assert (answer.expression, answer.agreement) == (None, Agreement.MISSING)

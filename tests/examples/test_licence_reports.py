@@ -79,9 +79,7 @@ def test_a_shared_text_is_quoted_once():
     text = notice(
         [
             Audited(name="b", version="1", expression="MIT", files=(SHARED,)),
-            Audited(
-                name="a", version="2", expression=None, homepage="https://a.example", files=(LONG, SHARED)
-            ),
+            Audited(name="a", version="2", expression=None, homepage="https://a.example", files=(LONG, SHARED)),
         ]
     )
     assert text.count("Do as you like.") == 1

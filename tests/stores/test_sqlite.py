@@ -62,7 +62,9 @@ async def test_a_file_of_the_first_schema_opens_with_nothing_lost(tmp_path: Path
         assert statuses["scan"].updated_at.isoformat() == "2024-05-01T10:00:00.123456+00:00"
         assert statuses["fetch"].error == "timeout"
         asked = await store.get_status("doc-2", "ask")
-        assert asked is not None and asked.review_data is not None and asked.review_data.details == {"a": 1}
+        assert asked is not None
+        assert asked.review_data is not None
+        assert asked.review_data.details == {"a": 1}
         assert [child.name for child in await store.get_subtask_statuses("doc-1", "fetch")] == ["page-1"]
     con = sqlite3.connect(path)
     assert con.execute("SELECT version FROM schema_version").fetchall() == [(2,)]
@@ -78,7 +80,9 @@ async def test_a_file_of_the_first_schema_opens_with_nothing_lost(tmp_path: Path
         (("awaiting_review", WHEN, "{broken"), "review"),
     ],
 )
-async def test_an_unreadable_row_is_an_error_that_names_it(tmp_path: Path, values: tuple[str, str, str | None], says: str) -> None:
+async def test_an_unreadable_row_is_an_error_that_names_it(
+    tmp_path: Path, values: tuple[str, str, str | None], says: str
+) -> None:
     path = tmp_path / "old.db"
     seed_file(path)
     con = sqlite3.connect(path)
@@ -91,7 +95,8 @@ async def test_an_unreadable_row_is_an_error_that_names_it(tmp_path: Path, value
             await store.get_status("bad", "scan")
         assert says in str(caught.value)
         good = await store.get_status("good", "scan")
-        assert good is not None and good.state is StageState.COMPLETED
+        assert good is not None
+        assert good.state is StageState.COMPLETED
 
 
 async def test_a_newer_schema_is_refused_and_not_one_byte_changes(tmp_path: Path) -> None:

@@ -17,7 +17,9 @@ def other_workflow(stored: str, given: str) -> str:
 
 def removed_stages(live: Mapping[str, Sequence[str]]) -> str:
     """Why a workflow without these stages cannot have the store."""
-    listed = "; ".join(f"{stage!r}: {len(ids):,} items, among them {', '.join(map(repr, ids[:3]))}" for stage, ids in live.items())
+    listed = "; ".join(
+        f"{stage!r}: {len(ids):,} items, among them {', '.join(map(repr, ids[:3]))}" for stage, ids in live.items()
+    )
     return f"items wait in stages that the workflow no longer has ({listed}); put the stages back, or cancel those items"
 
 
@@ -39,6 +41,8 @@ def merge_attempts(stored: Sequence[Attempt], rows: Sequence[StageRow | SubtaskR
     """Stored attempts and those that finished rows imply, oldest first, with the names of subtasks."""
     names = {row.seq: row.name for row in rows if isinstance(row, SubtaskRow)}
     known = {(attempt.seq, attempt.number) for attempt in stored}
-    implied = [attempt for row in rows if (attempt := implied_attempt(row)) is not None and (attempt.seq, attempt.number) not in known]
+    implied = [
+        attempt for row in rows if (attempt := implied_attempt(row)) is not None and (attempt.seq, attempt.number) not in known
+    ]
     found = sorted([*stored, *implied], key=lambda attempt: (attempt.started, attempt.number))
     return [(None if attempt.seq is None else names.get(attempt.seq), attempt) for attempt in found]

@@ -171,7 +171,10 @@ class SqliteStateStore(StateStore):
 
         def act(con: Con) -> list[str]:
             known = dict(
-                con.execute("SELECT key, payload FROM items WHERE key IN (SELECT value FROM json_each(?))", (json.dumps([i.id for i in items]),))
+                con.execute(
+                    "SELECT key, payload FROM items WHERE key IN (SELECT value FROM json_each(?))",
+                    (json.dumps([i.id for i in items]),),
+                )
             )
             fresh = [item for item in items if known.get(item.id) is None]
             con.executemany(
@@ -180,7 +183,8 @@ class SqliteStateStore(StateStore):
                 [(i.id, i.payload, PHASE_CODE[rest.phase], rest.priority, rest.wake, arrival.at) for i in fresh],
             )
             ids = con.execute(
-                "SELECT id, key FROM items WHERE key IN (SELECT value FROM json_each(?)) ORDER BY id", (json.dumps([i.id for i in fresh]),)
+                "SELECT id, key FROM items WHERE key IN (SELECT value FROM json_each(?)) ORDER BY id",
+                (json.dumps([i.id for i in fresh]),),
             ).fetchall()
             write_rows(con, self._names, [(ItemState(key, None, key=number), arrival) for number, key in ids])
             return [i.id for i in items if known.get(i.id) is not None and not _same(known[i.id], i.payload)]
@@ -212,17 +216,19 @@ class SqliteStateStore(StateStore):
         self, worker: int, limit: int, now: int, *, lease: int, is_gone: Callable[[WorkerIdentity], bool], only: str | None = None
     ) -> Claimed:
         def act(con: Con) -> Claimed:
-            others = con.execute("SELECT id, beat, name, host, boot, pid, started FROM workers WHERE id <> ?", (worker,)).fetchall()
+            others = con.execute(
+                "SELECT id, beat, name, host, boot, pid, started FROM workers WHERE id <> ?", (worker,)
+            ).fetchall()
             if dead := [number for number, beat, *who in others if beat < now - lease or is_gone(WorkerIdentity(*who))]:
                 _free(con, dead, now)
             if only is not None:
                 cancelled = PHASE_CODE[ItemPhase.CANCELLED]
                 query, values = "SELECT id FROM items WHERE key = ? AND worker IS NULL AND phase <> ?", (only, cancelled)
                 return Claimed(self._take(con, worker, [row[0] for row in con.execute(query, values)]), None)
-            query = f"SELECT id {_DUE} AND wake <= ? ORDER BY priority DESC, wake, id LIMIT ?"  # noqa: S608 - a constant
+            query = f"SELECT id {_DUE} AND wake <= ? ORDER BY priority DESC, wake, id LIMIT ?"
             keys = [row[0] for row in con.execute(query, (now, limit))]
             taken = self._take(con, worker, keys)
-            wake = now if len(keys) == limit else con.execute(f"SELECT min(wake) {_DUE}").fetchone()[0]  # noqa: S608 - a constant
+            wake = now if len(keys) == limit else con.execute(f"SELECT min(wake) {_DUE}").fetchone()[0]
             return Claimed(taken, wake)
 
         return await self._write(act)
@@ -231,7 +237,8 @@ class SqliteStateStore(StateStore):
         if not keys:
             return []
         con.execute(
-            "UPDATE items SET worker = ?, wake = NULL, fence = fence + 1 WHERE id IN (SELECT value FROM json_each(?))", (worker, json.dumps(keys))
+            "UPDATE items SET worker = ?, wake = NULL, fence = fence + 1 WHERE id IN (SELECT value FROM json_each(?))",
+            (worker, json.dumps(keys)),
         )
         found = read_items(con, self._names, keys)
         # What cannot be read waits for somebody to mend it; everything else goes on.
@@ -363,7 +370,9 @@ def _with_implied(state: ItemState, made: Transition) -> Transition:
     kept = [
         attempt
         for row in made.stages
-        if (before := state.stages.get(row.stage)) is not None and not row.state.is_finished and (attempt := implied_attempt(before))
+        if (before := state.stages.get(row.stage)) is not None
+        and not row.state.is_finished
+        and (attempt := implied_attempt(before))
     ]
     return made._replace(attempts=[*made.attempts, *kept])
 

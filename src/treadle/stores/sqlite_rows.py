@@ -52,9 +52,7 @@ PUT_SUBTASK = (
 PUT_ATTEMPT = "INSERT OR REPLACE INTO attempts VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"
 PUT_EVENT = "INSERT INTO events (at, item, stage, kind, attempt, subtask, data) VALUES (?,?,?,?,?,?,?)"
 # What happened while the item was held is looked at as soon as it is given back.
-PUT_REST = (
-    "UPDATE items SET phase = ?, priority = ?, wake = CASE WHEN news <> ? THEN ? ELSE ? END, worker = NULL WHERE id = ?"
-)
+PUT_REST = "UPDATE items SET phase = ?, priority = ?, wake = CASE WHEN news <> ? THEN ? ELSE ? END, worker = NULL WHERE id = ?"
 
 
 class Names:
@@ -85,7 +83,9 @@ class Names:
         return self._name[number]
 
 
-def write_changes(con: sqlite3.Connection, names: Names, changes: Sequence[tuple[ItemState, Transition]]) -> list[Exception | None]:
+def write_changes(
+    con: sqlite3.Connection, names: Names, changes: Sequence[tuple[ItemState, Transition]]
+) -> list[Exception | None]:
     """Write the changes whose claim still holds, in one statement a table; an error for each of the others."""
     fences = dict(con.execute(FENCES, (json.dumps([state.key for state, _ in changes]),)))
     results: list[Exception | None] = []
@@ -136,7 +136,9 @@ def write_rows(con: sqlite3.Connection, names: Names, changes: Iterable[tuple[It
 _ITEM = "SELECT id, key, payload, phase, priority, fence, news, added FROM items"
 
 
-def read_items(con: sqlite3.Connection, names: Names, keys: Sequence[int], *, subtasks: bool = True) -> dict[int, ItemState | StoreCorrupt]:
+def read_items(
+    con: sqlite3.Connection, names: Names, keys: Sequence[int], *, subtasks: bool = True
+) -> dict[int, ItemState | StoreCorrupt]:
     """Items by their numbers, in that order; an error in place of one that cannot be read."""
     wanted = json.dumps(keys)
     found: dict[int, ItemState | StoreCorrupt] = {}
@@ -146,7 +148,9 @@ def read_items(con: sqlite3.Connection, names: Names, keys: Sequence[int], *, su
         found[key] = ItemState(
             identity, payload, key=key, fence=fence, news=news, phase=PHASES[phase], priority=priority, added=added
         )
-    for item, stage, state, *rest in con.execute("SELECT * FROM stages WHERE item IN (SELECT value FROM json_each(?)) ORDER BY item, stage", (wanted,)):
+    for item, stage, state, *rest in con.execute(
+        "SELECT * FROM stages WHERE item IN (SELECT value FROM json_each(?)) ORDER BY item, stage", (wanted,)
+    ):
         holder = found[item]
         if isinstance(holder, ItemState):
             name = names.name(con, stage)
@@ -187,7 +191,20 @@ def read_attempts(con: sqlite3.Connection, key: int, stage: str) -> list[Attempt
         " WHERE item = ? AND stage = (SELECT id FROM names WHERE name = ?)", (key, stage),
     )  # fmt: skip
     return [
-        Attempt(stage, None if r[0] < 0 else r[0], r[1], r[2], r[3], Ended(r[4]), r[5], r[6], r[7], error=r[8], failure=r[9], metrics=r[10])
+        Attempt(
+            stage,
+            None if r[0] < 0 else r[0],
+            r[1],
+            r[2],
+            r[3],
+            Ended(r[4]),
+            r[5],
+            r[6],
+            r[7],
+            error=r[8],
+            failure=r[9],
+            metrics=r[10],
+        )
         for r in rows
     ]
 
@@ -197,7 +214,7 @@ def read_events(con: sqlite3.Connection, after: int, limit: int, item_id: str | 
     only = "" if item_id is None else " AND e.item = (SELECT id FROM items WHERE key = :item)"
     rows = con.execute(
         "SELECT e.cursor, e.at, i.key, e.kind, n.name, e.subtask, e.attempt, e.data FROM events e JOIN items i ON i.id = e.item"
-        f" LEFT JOIN names n ON n.id = e.stage WHERE e.cursor > :after{only} ORDER BY e.cursor LIMIT :limit",  # noqa: S608 - a constant
+        f" LEFT JOIN names n ON n.id = e.stage WHERE e.cursor > :after{only} ORDER BY e.cursor LIMIT :limit",
         {"after": after, "limit": limit, "item": item_id},
     )
     return [(cursor, at, key, EventRow(KINDS[kind], *rest)) for cursor, at, key, kind, *rest in rows]

@@ -85,7 +85,7 @@ def open_file(path: str) -> sqlite3.Connection:
 
 def _check_file(path: str) -> None:
     try:
-        with open(path, "rb") as file:
+        with Path(path).open("rb") as file:
             head = file.read(len(_HEADER))
     except FileNotFoundError:
         try:
@@ -104,7 +104,9 @@ def _version(con: sqlite3.Connection, path: str) -> int:
     if not tables:
         return 0
     if "schema_version" not in tables:
-        raise StoreCorrupt(f"{path} is a database of something else (it has the tables {', '.join(sorted(tables)[:5])}); name another file")
+        raise StoreCorrupt(
+            f"{path} is a database of something else (it has the tables {', '.join(sorted(tables)[:5])}); name another file"
+        )
     row = con.execute("SELECT version FROM schema_version").fetchone()
     if row is None or not isinstance(row[0], int):
         raise StoreCorrupt(f"store {path}: table schema_version holds no version")

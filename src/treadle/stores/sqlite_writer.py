@@ -20,6 +20,7 @@ _SLOW = 0.02
 """Seconds: where transactions take longer than this, they leave the event loop for a thread."""
 _LOCK_WAIT_MS = 60_000
 _WAL_LIMIT = 32 * 1024 * 1024
+_ROWS_A_CHECKPOINT = 100_000
 
 Act = Callable[[sqlite3.Connection], Any]
 Change = tuple[ItemState, Transition]
@@ -44,7 +45,7 @@ class Writer:
         self._slow = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="treadle-writer")
         self._lock = threading.Lock()
-        self._since_check = 0
+        self._checkpointed = 0
 
     def act(self, act: Act) -> asyncio.Future[Any]:
         """What ``act`` returns, when the transaction that it ran in is durable."""
@@ -91,7 +92,9 @@ class Writer:
         self._con.execute(f"PRAGMA busy_timeout={_LOCK_WAIT_MS}")
         results = self._transact(batch)
         if results is None:
-            return [StoreUnavailable(f"store {self._path}: another process held the lock for {_LOCK_WAIT_MS // 1000} s")] * len(batch)
+            return [StoreUnavailable(f"store {self._path}: another process held the lock for {_LOCK_WAIT_MS // 1000} s")] * len(
+                batch
+            )
         self._checkpoint()
         return results
 
@@ -150,13 +153,12 @@ class Writer:
         return result
 
     def _wal_is_long(self) -> bool:
-        self._since_check += 1
-        if self._path == ":memory:" or self._since_check % 32:
-            return False
-        return _wal_size(self._path) > _WAL_LIMIT
+        """Whether it is time for a thread to look at the log: judged by rows, since asking the disk could block the loop."""
+        return self._con.total_changes - self._checkpointed > _ROWS_A_CHECKPOINT
 
     def _checkpoint(self) -> None:
         """Move the log into the file, holding the writer's lock; readers in the way put it off."""
+        self._checkpointed = self._con.total_changes
         if self._path != ":memory:" and _wal_size(self._path) > _WAL_LIMIT:
             with self._lock:
                 self._con.execute("PRAGMA busy_timeout=0")
