@@ -51,6 +51,7 @@ class Threads:
                 future.set_exception(_carried(error))
 
         def work() -> None:
+            outcome: tuple[Any, BaseException | None]
             try:
                 outcome = context.run(call), None
             except BaseException as error:  # noqa: BLE001 - handed to the awaiting attempt as it is

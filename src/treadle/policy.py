@@ -34,7 +34,7 @@ class RetryBudget:
     retry_on: type[BaseException] | tuple[type[BaseException], ...] = Exception
 
     def __post_init__(self) -> None:
-        if isinstance(self.max_attempts, bool) or not isinstance(self.max_attempts, int) or self.max_attempts < 1:
+        if type(self.max_attempts) is not int or self.max_attempts < 1:
             raise ValueError(f"RetryBudget(max_attempts={self.max_attempts!r}): a whole number, 1 or more")
         for name, least in (("delay", 0.0), ("backoff", 1.0), ("max_delay", 0.0)):
             value = getattr(self, name)

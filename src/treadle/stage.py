@@ -141,10 +141,10 @@ class StageContext:
 
     def record(self, *, tokens: int | None = None, usd: float | None = None, **metrics: float | str) -> None:
         """Keep figures with this attempt; numbers given again under a name add up."""
-        given = {"tokens": tokens, "usd": usd, **metrics}
+        given: dict[str, Any] = {"tokens": tokens, "usd": usd, **metrics}
         for name, value in given.items():
             if value is None:
                 continue
             before = self.metrics.get(name)
-            both_numbers = isinstance(value, int | float) and isinstance(before, int | float)
-            self.metrics[name] = before + value if both_numbers else value
+            adds_up = isinstance(value, int | float) and isinstance(before, int | float)
+            self.metrics[name] = value + before if adds_up else value

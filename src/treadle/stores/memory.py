@@ -18,8 +18,10 @@ from treadle.state import (
     EventRow,
     ItemPhase,
     ItemState,
+    StageRow,
     StageState,
     SubtaskBoard,
+    SubtaskRow,
     Transition,
     implied_attempt,
 )
@@ -177,7 +179,9 @@ class MemoryStateStore(StateStore):
         return self._claim_due(worker, limit, now)
 
     def _claim_due(self, worker: int, limit: int, now: int) -> Claimed:
-        storage, taken, later = self._storage, [], []
+        storage = self._storage
+        taken: list[ItemState] = []
+        later: list[tuple[int, int, int, str]] = []
         while storage.queue and len(taken) < limit:
             entry = heappop(storage.queue)
             record = storage.records[entry[3]]
@@ -255,7 +259,7 @@ class MemoryStateStore(StateStore):
             return []
         board = record.state.boards.get(stage) or SubtaskBoard()
         row = record.state.stages.get(stage)
-        rows = [*([] if row is None or row.fan_out else [row]), *board.rows]
+        rows: list[StageRow | SubtaskRow] = [*([] if row is None or row.fan_out else [row]), *board.rows]
         return merge_attempts([a for a in record.attempts if a.stage == stage], rows)
 
     async def events(self, after: int, limit: int, item_id: str | None = None) -> list[WorkflowEvent]:

@@ -157,7 +157,7 @@ def read_items(
             if problem := _unreadable(holder.id, name, state, rest[1]):
                 found[item] = problem
             else:
-                holder.stages[name] = StageRow(name, STATE_OF[state], *rest[:-1], bool(rest[-1]))
+                holder.stages[name] = StageRow._make((name, STATE_OF[state], *rest[:-1], bool(rest[-1])))
     if subtasks:
         _read_subtasks(con, names, wanted, found)
     return found
