@@ -105,7 +105,7 @@ class PipelineStatus:
 def _remark(entry: StageEntry) -> str:
     if entry.error:
         return f": {entry.error.splitlines()[0]}"
-    if entry.review_data is not None:
+    if entry.state is StageState.AWAITING_REVIEW and entry.review_data is not None:
         return f": {entry.review_data.summary}"
     if entry.subtasks:
         done = sum(child.state.is_finished for child in entry.subtasks)

@@ -1,0 +1,128 @@
+"""What commands share: where app and store are, and what may be printed."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import sys
+import tomllib
+import unicodedata
+from pathlib import Path
+from typing import Any, Literal
+
+from treadle.errors import StoreUnavailable, TreadleError
+from treadle.store import StateStore
+from treadle.stores.opening import Opening, open_store
+
+Format = Literal["table", "json"]
+DEFAULT_STORE = "treadle.db"
+
+
+class WrongUse(TreadleError):
+    """The command cannot do that; the message says what to give instead."""
+
+
+def setting(name: str, given: str | None) -> str | None:
+    """What was given, else ``TREADLE_<NAME>``, else ``[tool.treadle]`` in pyproject.toml here."""
+    if given is not None:
+        return given
+    if found := os.environ.get(f"TREADLE_{name.upper()}"):
+        return found
+    try:
+        table = tomllib.loads(Path("pyproject.toml").read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise WrongUse(f"pyproject.toml cannot be read: {error}") from error
+    value = table.get("tool", {}).get("treadle", {}).get(name)
+    if value is not None and not isinstance(value, str):
+        raise WrongUse(f"pyproject.toml: [tool.treadle] {name} is no string")
+    return value
+
+
+def store_url(given: str | None) -> str:
+    """The address of the store."""
+    return setting("store", given) or DEFAULT_STORE
+
+
+def existing_store(given: str | None) -> Opening[StateStore]:
+    """A store that must be there: asking for its state must not make an empty one."""
+    url = store_url(given)
+    path = Path(url.removeprefix("sqlite:///"))
+    if url != "memory:" and "://" not in url.removeprefix("sqlite:///") and not path.is_file():
+        raise StoreUnavailable(f"no store at {url}; name one with --store or TREADLE_STORE, or make it with `treadle run`")
+    return open_store(url)
+
+
+def load_app(given: str | None) -> Any:
+    """The workflow that ``file.py:name``, ``module:name`` or ``file.py`` names.
+
+    Raises:
+        WrongUse: it is not there, or is no workflow.
+    """
+    from treadle.workflow import Workflow
+
+    app = setting("app", given)
+    if app is None:
+        raise WrongUse("which workflow? Give APP as file.py:name or module:name, or set [tool.treadle] app in pyproject.toml")
+    where, _, name = app.rpartition(":") if ":" in app else (app, "", "")
+    module = _module(where, app)
+    found = {key: value for key, value in vars(module).items() if isinstance(value, Workflow)}
+    if name:
+        if name not in found:
+            raise WrongUse(f"{where} has no workflow {name!r}; it has {', '.join(found) or 'none'}")
+        return found[name]
+    if len(found) != 1:
+        raise WrongUse(f"{where} has {len(found)} workflows ({', '.join(found) or 'none'}); name one as {where}:NAME")
+    return next(iter(found.values()))
+
+
+def _module(where: str, app: str) -> Any:
+    sys.path.insert(0, os.getcwd())
+    try:
+        if not where.endswith(".py"):
+            return importlib.import_module(where)
+        path = Path(where)
+        if not path.is_file():
+            raise WrongUse(f"no file {where}; APP is file.py:name or module:name")
+        sys.path.insert(0, str(path.resolve().parent))
+        spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
+        if spec is None or spec.loader is None:
+            raise WrongUse(f"{where} is no Python file")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[path.stem] = module
+        spec.loader.exec_module(module)
+    except TreadleError:
+        raise
+    except Exception as error:
+        raise WrongUse(f"{app} cannot be loaded: {type(error).__name__}: {error}") from error
+    return module
+
+
+def clean(text: object, *, lines: bool = False) -> str:
+    """``text`` without what a terminal would obey: escapes, control characters, changes of direction."""
+    kept = "\n\t" if lines else ""
+    return "".join(c if c in kept or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co") else "\ufffd" for c in str(text))
+
+
+def as_json(value: Any) -> str:
+    """JSON for programs; times as ISO 8601."""
+    return json.dumps(value, default=str, ensure_ascii=True, indent=2)
+
+
+def table(head: list[str], rows: list[list[object]], *, width: int = 80) -> str:
+    """Columns as wide as they need to be; the last one is cut where the line would be longer than ``width``."""
+    cells = [head, *([clean(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    out = []
+    for row in cells:
+        line = "  ".join(cell.ljust(size) for cell, size in zip(row, widths, strict=True)).rstrip()
+        out.append(line if len(line) <= width else line[: width - 1] + "…")
+    return "\n".join(out)
+
+
+def terminal_width() -> int:
+    """Columns of the terminal; a pipe has as many as it likes."""
+    return os.get_terminal_size().columns if sys.stdout.isatty() else 200
