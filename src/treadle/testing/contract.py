@@ -1,0 +1,262 @@
+"""What every store must do, as a pytest class."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from treadle import decide
+from treadle.clock import now_us
+from treadle.definition import Definition
+from treadle.errors import ItemNotFound, LeaseLost, StoreError
+from treadle.event import EventKind
+from treadle.outcome import ReviewData
+from treadle.state import Attempt, Ended, ItemPhase, ItemState, StageState, StageStatus, SubTaskStatus, Transition
+from treadle.store import Filter, NewItem, StateStore, WorkerIdentity
+
+FLOW = Definition.from_shape("contract", {"a": [], "b": ["a"]})
+ME = WorkerIdentity("me", "here", "boot", 1, "1")
+LEASE = 30_000_000
+
+
+def _alive(_: WorkerIdentity) -> bool:
+    return False
+
+
+async def _held(store: StateStore, *ids: str) -> list[ItemState]:
+    """Items that were added and claimed, ready to be decided on."""
+    await store.bind(FLOW)
+    await store.add([NewItem(i, f'{{"id":"{i}"}}') for i in ids], decide.arrive(FLOW, now_us()))
+    worker = await store.enlist(ME)
+    claimed = await store.claim(worker, 100, now_us(), lease=LEASE, is_gone=_alive)
+    for state in claimed.items:
+        decide.count(FLOW, state)
+    return list(claimed.items)
+
+
+async def _write(store: StateStore, state: ItemState, change: Transition) -> None:
+    decide.apply(FLOW, state, change)
+    await store.commit(state, change)
+
+
+async def _finish(store: StateStore, state: ItemState) -> None:
+    """Both stages complete, each with an artefact."""
+    change = decide.begin(FLOW, state, now_us(), 10)
+    await _write(store, state, change)
+    while change.starts:
+        stage = change.starts[0][0]
+        attempt = Attempt(stage, None, state.stages[stage].attempt, now_us(), now_us(), Ended.COMPLETED, artefact='{"n":1}')
+        change = decide.settle(FLOW, state, attempt, now_us(), 0.0, 10)
+        await _write(store, state, change)
+
+
+class StateStoreContract:
+    """Subclass it with a fixture ``store`` that gives an open, empty store.
+
+    Example:
+        .. code-block:: python
+
+            class TestMine(StateStoreContract):
+                @pytest.fixture
+                async def store(self):
+                    async with MyStore() as store:
+                        yield store
+    """
+
+    # the door for tools
+
+    async def test_nothing_is_known_at_first(self, store: StateStore) -> None:
+        assert await store.get_status("nobody", "scan") is None
+        assert await store.get_all_statuses("nobody") == {}
+        assert await store.get_subtask_statuses("nobody", "scan") == []
+
+    async def test_a_status_comes_back_as_it_was_set(self, store: StateStore) -> None:
+        for status in (StageStatus.running(), StageStatus.completed(), StageStatus.failed("connection timeout after 30s")):
+            await store.set_status("item-1", "scan", status)
+            assert await store.get_status("item-1", "scan") == status
+
+    async def test_a_review_comes_back_as_it_was_set(self, store: StateStore) -> None:
+        status = StageStatus.awaiting_review(ReviewData("Please verify", {"entities": ["Person", "Place"]}))
+        await store.set_status("item-1", "review", status)
+        assert await store.get_status("item-1", "review") == status
+
+    async def test_statuses_of_items_and_stages_stay_apart(self, store: StateStore) -> None:
+        await store.set_status("item-1", "scan", StageStatus.completed())
+        await store.set_status("item-1", "enrich", StageStatus.running())
+        await store.set_status("item-2", "scan", StageStatus.pending())
+        first, second = await store.get_all_statuses("item-1"), await store.get_all_statuses("item-2")
+        assert {name: status.state.value for name, status in first.items()} == {"scan": "completed", "enrich": "running"}
+        assert {name: status.state.value for name, status in second.items()} == {"scan": "pending"}
+
+    async def test_items_are_found_by_stage_and_state(self, store: StateStore) -> None:
+        for item, state in (("item-1", StageStatus.completed()), ("item-2", StageStatus.completed()), ("item-3", StageStatus.pending())):
+            await store.set_status(item, "scan", state)
+        assert await store.query_items("scan", StageState.COMPLETED) == ["item-1", "item-2"]
+        assert await store.query_items("scan", StageState.PENDING) == ["item-3"]
+        assert await store.query_items("scan", StageState.FAILED) == []
+        assert await store.query_items("other", StageState.COMPLETED) == []
+
+    async def test_subtasks_keep_their_order_and_stage(self, store: StateStore) -> None:
+        for name in ("source-2", "source-1"):
+            await store.set_subtask_status("item-1", "enrich", name, SubTaskStatus.pending(name))
+        await store.set_subtask_status("item-1", "process", "source-1", SubTaskStatus.completed("source-1"))
+        await store.set_subtask_status("item-1", "enrich", "source-1", SubTaskStatus.failed("source-1", "no answer"))
+        enrich = await store.get_subtask_statuses("item-1", "enrich")
+        assert [(child.name, child.state.value, child.error) for child in enrich] == [
+            ("source-2", "pending", None),
+            ("source-1", "failed", "no answer"),
+        ]
+
+    @pytest.mark.parametrize("identity", ["text", 7, UUID(int=5)])
+    async def test_ids_are_stored_as_text(self, store: StateStore, identity: Any) -> None:
+        await store.set_status(identity, "scan", StageStatus.completed())
+        assert await store.query_items("scan", StageState.COMPLETED) == [str(identity)]
+        assert await store.get_status(str(identity), "scan") is not None
+
+    async def test_many_writers_at_once(self, store: StateStore) -> None:
+        async def write(number: int) -> None:
+            await store.set_status(f"item-{number}", "scan", StageStatus.running())
+            await store.set_status(f"item-{number}", "scan", StageStatus.completed())
+
+        await asyncio.gather(*(write(number) for number in range(10)))
+        assert len(await store.query_items("scan", StageState.COMPLETED)) == 10
+
+    # items, claims, fences
+
+    async def test_adding_again_changes_nothing_and_other_content_is_told(self, store: StateStore) -> None:
+        await store.bind(FLOW)
+        arrival = decide.arrive(FLOW, now_us())
+        assert await store.add([NewItem("x", '{"n":1}')], arrival) == []
+        assert await store.add([NewItem("x", '{"n": 1}')], arrival) == []
+        assert await store.add([NewItem("x", '{"n":2}'), NewItem("y", "{}")], arrival) == ["x"]
+        state = await store.load("x")
+        assert state is not None
+        assert state.payload == '{"n":1}'
+        assert await store.load("y") is not None
+
+    async def test_an_item_has_one_holder(self, store: StateStore) -> None:
+        (state,) = await _held(store, "x")
+        other = await store.enlist(ME)
+        again = await store.claim(other, 10, now_us(), lease=LEASE, is_gone=_alive)
+        assert list(again.items) == []
+        assert list((await store.claim(other, 1, now_us(), lease=LEASE, is_gone=_alive, only=state.id)).items) == []
+
+    async def test_a_dead_holder_loses_the_item_and_changes_nothing_more(self, store: StateStore) -> None:
+        (old,) = await _held(store, "x")
+        other = await store.enlist(ME)
+        (new,) = (await store.claim(other, 10, now_us(), lease=LEASE, is_gone=lambda who: who.pid == 1)).items
+        assert new.fence > old.fence
+        change = decide.begin(FLOW, old, now_us(), 10)
+        with pytest.raises(LeaseLost, match="'x'"):
+            await store.commit(old, change)
+        state = await store.load("x")
+        assert state is not None
+        assert state.stages == {}
+        assert [event.kind for event in await store.events(0, 10)] == [EventKind.ITEM_ADDED]
+
+    async def test_what_a_retired_worker_held_is_free(self, store: StateStore) -> None:
+        await store.bind(FLOW)
+        await store.add([NewItem("x", "{}")], decide.arrive(FLOW, now_us()))
+        worker = await store.enlist(ME)
+        await store.claim(worker, 10, now_us(), lease=LEASE, is_gone=_alive)
+        await store.retire(worker)
+        other = await store.enlist(ME)
+        assert len((await store.claim(other, 10, now_us(), lease=LEASE, is_gone=_alive)).items) == 1
+
+    async def test_what_waits_for_a_time_is_claimed_then(self, store: StateStore) -> None:
+        await store.bind(FLOW)
+        later = now_us() + 60_000_000
+        await store.add([NewItem("x", "{}")], decide.arrive(FLOW, later))
+        worker = await store.enlist(ME)
+        claimed = await store.claim(worker, 10, now_us(), lease=LEASE * 10, is_gone=_alive)
+        assert (list(claimed.items), claimed.wake) == ([], later)
+        assert len((await store.claim(worker, 10, later, lease=LEASE * 10, is_gone=_alive)).items) == 1
+
+    # changes
+
+    async def test_a_finished_item_is_told_in_order(self, store: StateStore) -> None:
+        (state,) = await _held(store, "x")
+        await _finish(store, state)
+        found = await store.load("x")
+        assert found is not None
+        assert found.phase is ItemPhase.COMPLETED
+        assert {name: row.artefact for name, row in found.stages.items()} == {"a": '{"n":1}', "b": '{"n":1}'}
+        events = await store.events(0, 100)
+        assert [(event.kind.value, event.stage) for event in events] == [
+            ("item_added", None), ("stage_started", "a"), ("stage_completed", "a"),
+            ("stage_started", "b"), ("stage_completed", "b"), ("workflow_completed", None),
+        ]  # fmt: skip
+        cursors = [event.cursor for event in events]
+        assert cursors == sorted(set(cursors))
+        assert await store.events(cursors[2], 2, "x") == events[3:5]
+        assert await store.events(0, 10, "other") == []
+        ((subtask, attempt),) = await store.attempts("x", "a")
+        assert (subtask, attempt.number, attempt.how, attempt.artefact) == (None, 1, Ended.COMPLETED, '{"n":1}')
+
+    async def test_counts_know_every_item(self, store: StateStore) -> None:
+        first, _ = await _held(store, "x", "y")
+        await _finish(store, first)
+        counts = await store.counts()
+        assert counts.items == 2
+        assert counts.phases == {ItemPhase.COMPLETED: 1, ItemPhase.PENDING: 1}
+        assert counts.stages["b"] == {StageState.COMPLETED: 1, StageState.PENDING: 1}
+
+    async def test_an_act_on_a_held_item_is_seen_when_it_is_given_back(self, store: StateStore) -> None:
+        (state,) = await _held(store, "x")
+        await store.revise("x", lambda found: Transition(now_us()))
+        await _finish(store, state)
+        other = await store.enlist(ME)
+        assert len((await store.claim(other, 10, now_us(), lease=LEASE, is_gone=_alive)).items) == 1
+
+    async def test_cancelling_takes_the_item_from_its_holder(self, store: StateStore) -> None:
+        (state,) = await _held(store, "x")
+        await _write(store, state, decide.begin(FLOW, state, now_us(), 10))
+        await store.revise("x", lambda found: decide.cancel(FLOW, found, "enough", now_us()))
+        with pytest.raises(LeaseLost):
+            await store.commit(state, Transition(now_us()))
+        found = await store.load("x")
+        assert found is not None
+        assert (found.phase, found.stages["a"].error) == (ItemPhase.CANCELLED, "cancelled: enough")
+
+    async def test_an_act_that_raises_writes_nothing(self, store: StateStore) -> None:
+        await _held(store, "x")
+
+        def refuse(_: ItemState) -> Transition:
+            raise ValueError("no")
+
+        with pytest.raises(ValueError, match="no"):
+            await store.revise("x", refuse)
+        with pytest.raises(ItemNotFound):
+            await store.revise("nobody", refuse)
+        assert await store.load("nobody") is None
+
+    async def test_pages_go_by_id(self, store: StateStore) -> None:
+        await _held(store, "c", "a", "b")
+        page = await store.page(Filter(), None, 2)
+        assert [item.id for item in page] == ["a", "b"]
+        assert [item.id for item in await store.page(Filter(), "b", 2)] == ["c"]
+        assert [item.id for item in await store.page(Filter("a", StageState.PENDING), None, 9)] == ["a", "b", "c"]
+        assert [item.id for item in await store.page(Filter(prefix="b"), None, 9)] == ["b"]
+
+    # the workflow
+
+    @pytest.mark.parametrize(
+        ("shape", "says"), [(("other", {"a": []}), "belongs to workflow 'contract'"), (("contract", {"b": []}), "'a': 1 items, among them 'x'")]
+    )
+    async def test_a_workflow_that_does_not_fit_is_refused(self, store: StateStore, shape: tuple[str, dict[str, list[str]]], says: str) -> None:
+        (state,) = await _held(store, "x")
+        await _write(store, state, decide.begin(FLOW, state, now_us(), 10))
+        with pytest.raises(StoreError, match=says):
+            await store.bind(Definition.from_shape(*shape))
+
+    async def test_new_stages_wake_what_was_complete(self, store: StateStore) -> None:
+        (state,) = await _held(store, "x")
+        await _finish(store, state)
+        await store.bind(Definition.from_shape("contract", {"a": [], "b": ["a"], "c": ["b"]}))
+        other = await store.enlist(ME)
+        assert len((await store.claim(other, 10, now_us(), lease=LEASE, is_gone=_alive)).items) == 1
+
+

@@ -1,0 +1,27 @@
+"""The memory store is the reference semantics."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from treadle import MemoryStateStore, StageStatus, StateStore, SubTaskStatus
+from treadle.testing import StateStoreContract
+
+
+class TestMemory(StateStoreContract):
+    @pytest.fixture
+    def store(self) -> StateStore:
+        return MemoryStateStore()
+
+
+async def test_copies_share_what_they_hold() -> None:
+    first = MemoryStateStore()
+    second = copy.copy(first)
+    await first.set_status("item-1", "scan", StageStatus.completed())
+    await first.set_subtask_status("item-1", "scan", "part", SubTaskStatus.pending("part"))
+    assert await second.get_status("item-1", "scan") is not None
+    assert (second.stage_count(), second.subtask_count()) == (1, 1)
+    first.clear()
+    assert (second.stage_count(), second.subtask_count()) == (0, 0)
