@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 from blockbuster import BlockBuster
 from hypothesis import HealthCheck, settings
+from pydantic import TypeAdapter
 
 pytest.register_assert_rewrite("treadle.testing")
 
@@ -22,6 +23,9 @@ _ANY_SPEED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow
 settings.register_profile("ci", _ANY_SPEED, derandomize=True, database=None, max_examples=50)
 settings.register_profile("dev", _ANY_SPEED, max_examples=200)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+# Importing it reads files; it is loaded when a type first needs it, which must not be inside a test of blocking.
+TypeAdapter(dict[str, int]).json_schema()
 
 SQLITE_STORE = "*/treadle/stores/sqlite*.py"
 

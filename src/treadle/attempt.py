@@ -259,7 +259,7 @@ class Call:
             if isinstance(value, FanOut):
                 return attempt._replace(how=Ended.FAN_OUT, subtasks=self._children(value))
             return attempt._replace(
-                how=Ended.AWAITING_REVIEW, summary=_line(value.review.summary), review=self._review(value.review)
+                how=Ended.AWAITING_REVIEW, review=self._review(value.review), summary=_line(value.review.summary)
             )
         text = self._stage.codec.encode(value, self._where("the artefact"))
         return attempt._replace(artefact=text)

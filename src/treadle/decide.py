@@ -401,6 +401,8 @@ class _Draft:
         """The stage is completed or skipped: write it, and start what waited for nothing else."""
         self.stages.append(row)
         self.events.append(event)
+        if self.window == 0:
+            return
         unmet = self.state.unmet
         for feed in self.flow.stages[row.stage].feeds:
             if unmet[feed] == 1:

@@ -35,7 +35,9 @@ def run(
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(run_async(workflow, items, store=store, concurrency=concurrency))
-    raise TreadleError("run() cannot be called where an event loop runs; use `async with Engine(workflow, store) as engine` there")
+    raise TreadleError(
+        "run() cannot be called where an event loop runs; use `async with Engine(workflow, store) as engine` there"
+    )
 
 
 async def run_async(

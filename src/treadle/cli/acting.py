@@ -18,7 +18,12 @@ from treadle.store import Filter
 
 
 def retry(
-    item: str | None = None, stage: str | None = None, *, state: StageState | None = None, dry_run: bool = False, store: str | None = None
+    item: str | None = None,
+    stage: str | None = None,
+    *,
+    state: StageState | None = None,
+    dry_run: bool = False,
+    store: str | None = None,
 ) -> int:
     """Failed stages are pending again; of a fan-out, only what failed runs again.
 
@@ -94,7 +99,9 @@ async def _review_list(stage: str | None, url: str | None, format: Format) -> in
     return 0
 
 
-def review_approve(item: str, stage: str, *, reviewer: str | None = None, note: str | None = None, store: str | None = None) -> int:
+def review_approve(
+    item: str, stage: str, *, reviewer: str | None = None, note: str | None = None, store: str | None = None
+) -> int:
     """Accept what waits: the stage completes.
 
     Args:

@@ -43,7 +43,7 @@ def checked(letter: Letter, words: list[str]) -> Completed | AwaitingReview:
         return Completed(len(words))
     return AwaitingReview(ReviewData(f"only {len(words)} words: keep it?"))
 '''
-_TEST = '''from pathlib import Path
+_TEST = """from pathlib import Path
 
 from pipeline import letters, scan
 from treadle import run
@@ -54,7 +54,7 @@ def test_letters(tmp_path: Path) -> None:
     (tmp_path / "short.txt").write_text("hello")
     report = run(letters, scan(tmp_path), store="memory:")
     assert (report.completed, report.awaiting_review) == (1, 1)
-'''
+"""
 _PROJECT = '[tool.treadle]\napp = "pipeline.py:letters"\nstore = "treadle.db"\n'
 
 

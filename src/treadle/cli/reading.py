@@ -12,8 +12,8 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from treadle.clock import from_us
 from treadle.cli.common import Format, WrongUse, as_json, clean, existing_store, store_url, table, terminal_width
+from treadle.clock import from_us
 from treadle.errors import ItemNotFound, StageNotFound
 from treadle.event import WorkflowEvent
 from treadle.state import Attempt, ItemPhase, ItemState, StageState
@@ -46,7 +46,9 @@ async def _status(item: str | None, url: str | None, format: Format) -> int:  # 
         if item is not None:
             found = await item_status(store, item)
             if format == "json":
-                print(as_json({"item_id": found.item_id, "phase": found.phase, "stages": [asdict(entry) for entry in found.stages]}))
+                print(
+                    as_json({"item_id": found.item_id, "phase": found.phase, "stages": [asdict(entry) for entry in found.stages]})
+                )
             else:
                 print(clean(str(found), lines=True))
                 for entry in found.stages:
@@ -55,12 +57,22 @@ async def _status(item: str | None, url: str | None, format: Format) -> int:  # 
             return _code({found.phase: 1})
         counts = await store.counts()
         if format == "json":
-            print(as_json({"items": counts.items, "phases": dict(counts.phases), "stages": {k: dict(v) for k, v in counts.stages.items()}}))
+            print(
+                as_json(
+                    {
+                        "items": counts.items,
+                        "phases": dict(counts.phases),
+                        "stages": {k: dict(v) for k, v in counts.stages.items()},
+                    }
+                )
+            )
         else:
             print(f"{counts.items:,} items: " + ", ".join(f"{n:,} {_phase_words(phase)}" for phase, n in counts.phases.items()))
             used = [state for state in _ORDER if any(states.get(state) for states in counts.stages.values())]
             head = ["stage", *(f"{GLYPHS[state]} {_WORDS.get(state, state.value)}" for state in used)]
-            rows: list[list[object]] = [[name, *(f"{states.get(state, 0):,}" for state in used)] for name, states in counts.stages.items()]
+            rows: list[list[object]] = [
+                [name, *(f"{states.get(state, 0):,}" for state in used)] for name, states in counts.stages.items()
+            ]
             print(table(head, rows, width=terminal_width()))
         return _code(counts.phases)
 
@@ -115,7 +127,9 @@ async def _items(wanted: Filter, after: str | None, limit: int, url: str | None,
         for state in page:
             found = pipeline_status(shape, state)
             changed = max((entry.updated_at for entry in found.stages), default=now)
-            rows.append([state.id, "".join(GLYPHS[entry.state] for entry in found.stages), _phase_words(found.phase), ago(changed, now)])
+            rows.append(
+                [state.id, "".join(GLYPHS[entry.state] for entry in found.stages), _phase_words(found.phase), ago(changed, now)]
+            )
         print(table(["item", "stages", "", "changed"], rows, width=terminal_width()))
         if len(page) == limit:
             print(f"more: treadle items --after {clean(page[-1].id)}")
@@ -158,7 +172,11 @@ async def _show(item: str, stage: str | None, url: str | None, format: Format) -
             print(clean(json.dumps(one["artefact"], indent=2, ensure_ascii=False), lines=True))
         for attempt in one["attempts"]:
             who = f" {attempt['subtask']}" if attempt["subtask"] else ""
-            print(clean(f"  attempt {attempt['number']}{who}: {attempt['how']} in {attempt['seconds']:.3f} s  {attempt['error'] or ''}"))
+            print(
+                clean(
+                    f"  attempt {attempt['number']}{who}: {attempt['how']} in {attempt['seconds']:.3f} s  {attempt['error'] or ''}"
+                )
+            )
             for frame in (attempt["failure"] or {}).get("frames", []):
                 print(clean(f"    {frame['file']}:{frame['line']} in {frame['function']}"))
     return 0
@@ -215,7 +233,10 @@ async def _events(follow: bool, after: int, item: str | None, url: str | None, f
             else:
                 what = f"{event.stage or ''}{'/' + event.subtask if event.subtask else ''}"
                 said = event.data.get("error") or event.data.get("summary") or event.data.get("reason") or ""
-                print(clean(f"{event.cursor:>8} {event.at:%H:%M:%S} {event.item_id}  {event.kind.value} {what} {said}"), flush=follow)
+                print(
+                    clean(f"{event.cursor:>8} {event.at:%H:%M:%S} {event.item_id}  {event.kind.value} {what} {said}"),
+                    flush=follow,
+                )
     return 0
 
 
@@ -264,7 +285,9 @@ async def _export(format: str, url: str | None) -> int:  # noqa: A002
 def _csv_line(cells: list[str]) -> str:
     """One line; a cell that a spreadsheet would take for a formula is quoted."""
     out = io.StringIO()
-    csv.writer(out, lineterminator="").writerow(["'" + cell if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell for cell in cells])
+    csv.writer(out, lineterminator="").writerow(
+        ["'" + cell if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell for cell in cells]
+    )
     return out.getvalue()
 
 
@@ -278,7 +301,10 @@ def doctor(*, store: str | None = None) -> int:
 
 
 async def _doctor(url: str | None) -> int:
-    print(f"SQLite {sqlite3.sqlite_version}" + ("" if sqlite3.sqlite_version_info >= (3, 51, 3) else ": checkpoints are kept apart from commits"))
+    print(
+        f"SQLite {sqlite3.sqlite_version}"
+        + ("" if sqlite3.sqlite_version_info >= (3, 51, 3) else ": checkpoints are kept apart from commits")
+    )
     async with existing_store(url) as store:
         shape = await store.shape()
         print(clean(f"store {store_url(url)}: workflow {shape.workflow if shape else 'none yet'}"))

@@ -111,5 +111,7 @@ async def _bar(engine: Engine, store: StateStore) -> None:
         while True:
             counts = await store.counts()
             moved = counts.items - counts.phases.get(ItemPhase.PENDING, 0)
-            progress.update(task, total=max(counts.items, 1), completed=moved, description=_line(counts, time.monotonic() - began))
+            progress.update(
+                task, total=max(counts.items, 1), completed=moved, description=_line(counts, time.monotonic() - began)
+            )
             await asyncio.sleep(0.5)

@@ -92,7 +92,11 @@ class StateStoreContract:
         assert {name: status.state.value for name, status in second.items()} == {"scan": "pending"}
 
     async def test_items_are_found_by_stage_and_state(self, store: StateStore) -> None:
-        for item, state in (("item-1", StageStatus.completed()), ("item-2", StageStatus.completed()), ("item-3", StageStatus.pending())):
+        for item, state in (
+            ("item-1", StageStatus.completed()),
+            ("item-2", StageStatus.completed()),
+            ("item-3", StageStatus.pending()),
+        ):
             await store.set_status(item, "scan", state)
         assert await store.query_items("scan", StageState.COMPLETED) == ["item-1", "item-2"]
         assert await store.query_items("scan", StageState.PENDING) == ["item-3"]
@@ -244,9 +248,12 @@ class StateStoreContract:
     # the workflow
 
     @pytest.mark.parametrize(
-        ("shape", "says"), [(("other", {"a": []}), "belongs to workflow 'contract'"), (("contract", {"b": []}), "'a': 1 items, among them 'x'")]
+        ("shape", "says"),
+        [(("other", {"a": []}), "belongs to workflow 'contract'"), (("contract", {"b": []}), "'a': 1 items, among them 'x'")],
     )
-    async def test_a_workflow_that_does_not_fit_is_refused(self, store: StateStore, shape: tuple[str, dict[str, list[str]]], says: str) -> None:
+    async def test_a_workflow_that_does_not_fit_is_refused(
+        self, store: StateStore, shape: tuple[str, dict[str, list[str]]], says: str
+    ) -> None:
         (state,) = await _held(store, "x")
         await _write(store, state, decide.begin(FLOW, state, now_us(), 10))
         with pytest.raises(StoreError, match=says):
@@ -258,5 +265,3 @@ class StateStoreContract:
         await store.bind(Definition.from_shape("contract", {"a": [], "b": ["a"], "c": ["b"]}))
         other = await store.enlist(ME)
         assert len((await store.claim(other, 10, now_us(), lease=LEASE, is_gone=_alive)).items) == 1
-
-
