@@ -1,0 +1,1 @@
+"""Pipelines that do a real job."""

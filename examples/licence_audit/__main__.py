@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import treadle
@@ -75,7 +76,7 @@ async def _print_waiting(store: StateStore) -> None:
         print(f"\nDecide: treadle review approve {first.item_id} {first.stage} --reviewer YOU --store licence-audit/audit.db")
 
 
-async def _audited(store: StateStore):  # type: ignore[no-untyped-def]
+async def _audited(store: StateStore) -> AsyncIterator[Audited]:
     """Every distribution with its licence, for the report."""
     page = await store.page(Filter(), None, 1000)
     while page:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from .policy import Decision, load_policy
 
 audit = Workflow("licences", item=Distribution)
 
-_FACTS = {
+_FACTS: dict[str, Callable[[Distribution], Any]] = {
     "requirements": fact.requirements,
     "entry_points": fact.entry_points,
     "native_files": fact.native_files,

@@ -271,12 +271,12 @@ class Call:
             )
         children: dict[str, str | None] = {}
         for subtask in fan_out.subtasks:
-            name = str.__str__(subtask) if isinstance(subtask, str) else ""
+            name = str.__str__(subtask)
             if reason := bad_name(name):
                 raise InvalidArtefact(self._where("the fan-out"), [f"{subtask!r:.80} cannot be a subtask: {reason}"])
             if name in children:
                 raise InvalidArtefact(self._where("the fan-out"), [f"two subtasks are named {name!r}"])
-            data = subtask.data if isinstance(subtask, SubTask) else None
+            data = getattr(subtask, "data", None)
             children[name] = None if data is None else _PLAIN.encode(data, self._where(f"the data of subtask {name!r}"))
         return list(children.items())
 

@@ -463,15 +463,15 @@ class _Draft:
         room, failed, left = self.room(stage), board.failed, board.unfinished
         for child in [child for child in board.rows if child.state is _RUNNING]:
             self._record_interruption(child, child.name)
-            child = child._replace(interruptions=child.interruptions + 1, updated=self.now)
-            if child.interruptions >= MAX_INTERRUPTIONS:
-                self._subtask_failed(child, _interrupted(child.interruptions))
+            counted = child._replace(interruptions=child.interruptions + 1, updated=self.now)
+            if counted.interruptions >= MAX_INTERRUPTIONS:
+                self._subtask_failed(counted, _interrupted(counted.interruptions))
                 failed, left = failed + 1, left - 1
             elif room > 0:
-                self.start_subtask(child)
+                self.start_subtask(counted)
                 room -= 1
             else:
-                self.subtasks.append(child._replace(state=_PENDING, due=None))
+                self.subtasks.append(counted._replace(state=_PENDING, due=None))
         if left == 0:
             self._close_fan_out(row, len(board.rows), failed)
             return

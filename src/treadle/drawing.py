@@ -13,6 +13,8 @@ Graph = Mapping[str, Sequence[str]]
 
 _BOX_WIDTH, _BOX_HEIGHT, _GAP_X, _GAP_Y, _MARGIN = 132, 34, 56, 20, 14
 
+_MAX_LABEL = 17
+
 
 def mermaid(graph: Graph) -> str:
     """A Mermaid flowchart, left to right."""
@@ -81,7 +83,7 @@ def _edge(start: tuple[int, int], end: tuple[int, int]) -> str:
 
 
 def _box(name: str, x: int, y: int) -> str:
-    shown = name if len(name) <= 17 else name[:16] + "…"
+    shown = name if len(name) <= _MAX_LABEL else name[: _MAX_LABEL - 1] + "…"
     return (
         f'<g><title>{escape(name)}</title><rect x="{x}" y="{y}" width="{_BOX_WIDTH}" height="{_BOX_HEIGHT}" rx="6" fill="#fffdf9" stroke="#e2ddd2"/>'
         f'<text x="{x + 12}" y="{y + 22}" font-family="system-ui, sans-serif" font-size="13" font-weight="600" fill="#22252a">{escape(shown)}</text></g>'

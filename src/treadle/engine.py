@@ -31,6 +31,7 @@ from treadle.workflow import Workflow
 
 log = logging.getLogger("treadle.engine")
 
+_MAX_NOTES = 6
 _FOLLOW = 0.25
 """Seconds after which a follower of the journal looks for what other processes wrote."""
 
@@ -111,9 +112,13 @@ class Engine:
         if self._worker is not None:
             yield self._worker
             return
-        async with self:
-            assert self._worker is not None  # noqa: S101 - entering made it
-            yield self._worker
+        async with self as entered:
+            yield entered._entered_worker()
+
+    def _entered_worker(self) -> Worker:
+        if self._worker is None:
+            raise TreadleError("this engine is not running")
+        return self._worker
 
     # moving items
 
@@ -291,8 +296,8 @@ def _raise_problems(intake: Intake) -> None:
     if not problems:
         return
     first = problems[0]
-    for other in problems[1:6]:
+    for other in problems[1:_MAX_NOTES]:
         first.add_note(f"also not taken: {other}")
-    if len(problems) > 6:
-        first.add_note(f"and {len(problems) - 6:,} more")
+    if len(problems) > _MAX_NOTES:
+        first.add_note(f"and {len(problems) - _MAX_NOTES:,} more")
     raise first

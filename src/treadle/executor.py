@@ -11,6 +11,7 @@ import struct
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from treadle.errors import TreadleError
@@ -139,7 +140,7 @@ class Processes:
 
 def _environment() -> dict[str, str]:
     """Ours, with the path on which this very package was found."""
-    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    here = str(Path(__file__).parent.parent)
     known = os.environ.get("PYTHONPATH")
     return {**os.environ, "PYTHONPATH": os.pathsep.join([here, known] if known else [here])}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 
 class PermanentError(Exception):
@@ -71,7 +71,7 @@ class SubTask(str):
     __slots__ = ("data",)
     data: Any
 
-    def __new__(cls, name: str, data: Any = None) -> SubTask:
+    def __new__(cls, name: str, data: Any = None) -> Self:
         self = super().__new__(cls, name)
         self.data = data
         return self

@@ -91,7 +91,7 @@ async def test_an_unreadable_row_is_an_error_that_names_it(
     con.commit()
     con.close()
     async with open_store(path) as store:
-        with pytest.raises(StoreCorrupt, match="'bad'.*scan.*") as caught:
+        with pytest.raises(StoreCorrupt, match=r"'bad'.*scan.*") as caught:
             await store.get_status("bad", "scan")
         assert says in str(caught.value)
         good = await store.get_status("good", "scan")

@@ -162,8 +162,8 @@ async def test_a_budget_covers_errors_and_the_next_attempt_is_told(store: StateS
         (lambda: PermanentError("never"), 1, "PermanentError: never"),
         (lambda: RetryLater(0), 2, "RetryLater: asked to be tried again in 0 s"),
         (lambda: SystemExit(3), 1, "SystemExit: 3"),
-        (lambda: KeyboardInterrupt(), 1, "KeyboardInterrupt"),
-        (lambda: asyncio.CancelledError(), 1, "CancelledError"),
+        (KeyboardInterrupt, 1, "KeyboardInterrupt"),
+        (asyncio.CancelledError, 1, "CancelledError"),
         (lambda: KeyError("a password=hunter2 b"), 2, "KeyError: 'a password=*** b'"),
     ],
 )

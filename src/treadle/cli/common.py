@@ -80,7 +80,7 @@ def load_app(given: str | None) -> Any:
 
 
 def _module(where: str, app: str) -> Any:
-    sys.path.insert(0, os.getcwd())
+    sys.path.insert(0, str(Path.cwd()))
     try:
         if not where.endswith(".py"):
             return importlib.import_module(where)

@@ -76,15 +76,15 @@ def _converted(word: str, name: str, annotation: Any) -> Any:
     return value
 
 
-async def _watch(engine: Engine, store: StateStore) -> None:
+async def _watch(_engine: Engine, store: StateStore) -> None:
     """Say how it goes: a bar on a terminal, a line every few seconds in a pipe."""
     if sys.stderr.isatty():
-        await _bar(engine, store)
+        await _bar(store)
     else:
-        await _lines(engine, store)
+        await _lines(store)
 
 
-async def _lines(engine: Engine, store: StateStore) -> None:
+async def _lines(store: StateStore) -> None:
     began = time.monotonic()
     while True:
         await asyncio.sleep(5)
@@ -100,7 +100,7 @@ def _line(counts: Counts, seconds: float) -> str:
     return f"✓ {done:,} of {counts.items:,} items  × {failed:,} failed  ● {waiting:,} need a person  {rate:,.0f}/s{ahead}"
 
 
-async def _bar(engine: Engine, store: StateStore) -> None:
+async def _bar(store: StateStore) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 

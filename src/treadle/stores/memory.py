@@ -76,7 +76,7 @@ class MemoryStateStore(StateStore):
 
     def __copy__(self) -> Self:
         other = type(self)()
-        other._storage = self._storage
+        other._storage = self._storage  # noqa: SLF001 - its own kind
         return other
 
     def stage_count(self) -> int:

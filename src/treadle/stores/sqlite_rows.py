@@ -213,7 +213,7 @@ def read_events(con: sqlite3.Connection, after: int, limit: int, item_id: str | 
     """Events with cursor, time and item."""
     only = "" if item_id is None else " AND e.item = (SELECT id FROM items WHERE key = :item)"
     rows = con.execute(
-        "SELECT e.cursor, e.at, i.key, e.kind, n.name, e.subtask, e.attempt, e.data FROM events e JOIN items i ON i.id = e.item"
+        "SELECT e.cursor, e.at, i.key, e.kind, n.name, e.subtask, e.attempt, e.data FROM events e JOIN items i ON i.id = e.item"  # noqa: S608 - constants
         f" LEFT JOIN names n ON n.id = e.stage WHERE e.cursor > :after{only} ORDER BY e.cursor LIMIT :limit",
         {"after": after, "limit": limit, "item": item_id},
     )
