@@ -57,9 +57,9 @@ class Subject:
     __slots__ = ("_item", "flow", "on_progress", "state")
 
     def __init__(self, flow: Definition, state: ItemState, on_progress: OnProgress | None = None) -> None:
-        self.flow = flow
-        self.state = state
-        self.on_progress = on_progress
+        self.flow: Definition = flow
+        self.state: ItemState = state
+        self.on_progress: OnProgress | None = on_progress
         self._item: Any = None
 
     @property

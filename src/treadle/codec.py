@@ -142,7 +142,7 @@ class Codec:
     """
 
     def __init__(self, annotation: Any = ANY) -> None:
-        self.annotation = annotation
+        self.annotation: Any = annotation
         self._plain = annotation is ANY or annotation is object or annotation in _PLAIN
         self._accepts = _PLAIN.get(annotation) if self._plain else None
         self._to_plain, self._from_plain = (_same, _same) if self._plain else _converters(annotation)
@@ -293,7 +293,7 @@ class ItemCodec:
     """Items of one type, with their ids."""
 
     def __init__(self, annotation: Any) -> None:
-        self.annotation = annotation
+        self.annotation: Any = annotation
         self._codec = Codec(annotation)
 
     def encode(self, item: Any) -> tuple[str, str]:

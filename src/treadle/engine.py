@@ -29,7 +29,7 @@ from treadle.store import ItemId, NewItem, StateStore
 from treadle.worker import Heartbeat, Intake, Worker
 from treadle.workflow import Workflow
 
-log = logging.getLogger("treadle.engine")
+log: logging.Logger = logging.getLogger("treadle.engine")
 
 _MAX_NOTES = 6
 _FOLLOW = 0.25

@@ -35,8 +35,8 @@ class InvalidWorkflow(TreadleError):
     """The definition cannot run; ``problems`` holds every reason found, one sentence each."""
 
     def __init__(self, workflow: str, problems: Sequence[str]) -> None:
-        self.workflow = workflow
-        self.problems = list(problems)
+        self.workflow: str = workflow
+        self.problems: list[str] = list(problems)
         count = f"{len(self.problems)} problem{'' if len(self.problems) == 1 else 's'}"
         super().__init__("\n".join([f"workflow {workflow!r} has {count}:", *(f"  - {p}" for p in self.problems)]))
 
@@ -45,7 +45,7 @@ class StageNotFound(TreadleError):
     """No stage of that name exists; the message lists those that do."""
 
     def __init__(self, stage: str, known: Sequence[str] = ()) -> None:
-        self.stage = stage
+        self.stage: str = stage
         hint = f"; stages are {', '.join(known)}" if known else ""
         super().__init__(f"no stage {stage!r}{hint}")
 
@@ -54,7 +54,7 @@ class ItemNotFound(TreadleError):
     """The store holds no item of that id."""
 
     def __init__(self, item_id: str) -> None:
-        self.item_id = item_id
+        self.item_id: str = item_id
         super().__init__(f"no item {item_id!r} in this store; `treadle items` lists those it has")
 
 
@@ -62,7 +62,7 @@ class ItemConflict(TreadleError):
     """An item of that id is stored with other content; the stored one is untouched."""
 
     def __init__(self, item_id: str) -> None:
-        self.item_id = item_id
+        self.item_id: str = item_id
         super().__init__(
             f"item {item_id!r} is already stored with other content; give the new one another id, or put its version into the id"
         )
@@ -84,7 +84,7 @@ class InvalidArtefact(TreadleError):
     """A value does not fit the type it is stored as; ``problems`` is ``path: reason`` a field."""
 
     def __init__(self, where: str, problems: Sequence[str]) -> None:
-        self.problems = list(problems)
+        self.problems: list[str] = list(problems)
         super().__init__(f"{where}: {'; '.join(self.problems)}")
 
 

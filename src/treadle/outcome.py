@@ -18,8 +18,8 @@ class RetryLater(Exception):
     def __init__(self, delay: float, reason: str | None = None) -> None:
         if not delay >= 0:
             raise ValueError(f"RetryLater(delay={delay!r}): the delay is in seconds, 0 or more")
-        self.delay = delay
-        self.reason = reason
+        self.delay: float = delay
+        self.reason: str | None = reason
         super().__init__(reason or f"asked to be tried again in {delay:g} s")
 
 

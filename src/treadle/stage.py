@@ -45,8 +45,8 @@ class StageFunction(Generic[P, R]):
     """A function that is a stage; calling it calls the function, so it can be tested without an engine."""
 
     def __init__(self, function: Callable[P, R], name: str) -> None:
-        self.function = function
-        self.name = name
+        self.function: Callable[P, R] = function
+        self.name: str = name
         self.handler: Callable[..., Any] | None = None
         self.__doc__ = function.__doc__
         self.__name__ = name
@@ -115,15 +115,15 @@ class StageContext:
         state: Any = None,
         on_progress: Callable[[float, str | None], None] | None = None,
     ) -> None:
-        self.item_id = item_id
-        self.stage = stage
-        self.attempt = attempt
-        self.subtask = subtask
-        self.feedback = feedback
+        self.item_id: str = item_id
+        self.stage: str = stage
+        self.attempt: int = attempt
+        self.subtask: SubTask | None = subtask
+        self.feedback: QualityFeedback | None = feedback
         self.upstream: Mapping[str, Any] = upstream if upstream is not None else {}
-        self.state = state
+        self.state: Any = state
         self.metrics: dict[str, Any] = {}
-        self.on_progress = on_progress
+        self.on_progress: Callable[[float, str | None], None] | None = on_progress
         self._workflow = workflow
 
     @property

@@ -271,9 +271,9 @@ class SubtaskBoard:
         """Places that can start at once, the next one first."""
         self.later: list[tuple[int, int]] = []
         """A heap of due times and places."""
-        self.unfinished = 0
-        self.running = 0
-        self.failed = 0
+        self.unfinished: int = 0
+        self.running: int = 0
+        self.failed: int = 0
         for row in rows:
             self.put(row)
 
@@ -347,22 +347,22 @@ class ItemState:
         stages: dict[str, StageRow] | None = None,
         boards: dict[str, SubtaskBoard] | None = None,
     ) -> None:
-        self.id = id
-        self.payload = payload
+        self.id: str = id
+        self.payload: str | None = payload
         """The item as JSON; ``None`` when only its statuses are known."""
-        self.key = key
+        self.key: int = key
         """The store's own number for it."""
-        self.fence = fence
-        self.news = news
+        self.fence: int = fence
+        self.news: int = news
         """How many outside acts the store had seen when this was loaded."""
-        self.phase = phase
-        self.priority = priority
-        self.added = added
-        self.stages = stages if stages is not None else {}
-        self.boards = boards if boards is not None else {}
+        self.phase: ItemPhase = phase
+        self.priority: int = priority
+        self.added: int = added
+        self.stages: dict[str, StageRow] = stages if stages is not None else {}
+        self.boards: dict[str, SubtaskBoard] = boards if boards is not None else {}
         self.unmet: dict[str, int] = {}
         """How many dependencies of each stage are not finished; filled by ``decide.count``."""
-        self.running = 0
+        self.running: int = 0
         """Units that run now."""
         self.asking: set[str] = set()
         """Stages that could start and have asked for leave to."""

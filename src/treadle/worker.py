@@ -18,7 +18,7 @@ from treadle.source import Source
 from treadle.state import ItemState, Rest
 from treadle.store import NewItem, StateStore
 
-log = logging.getLogger("treadle.worker")
+log: logging.Logger = logging.getLogger("treadle.worker")
 
 _POLL = 0.5
 """Seconds after which a worker looks for what other processes did: decisions, retries, new items."""

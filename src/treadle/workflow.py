@@ -74,9 +74,9 @@ class Workflow:
     def __init__(
         self, name: str, *, item: Any = ANY, lifespan: Callable[[], AbstractAsyncContextManager[Any]] | None = None
     ) -> None:
-        self.name = name
-        self.item = item
-        self.lifespan = lifespan
+        self.name: str = name
+        self.item: Any = item
+        self.lifespan: Callable[[], AbstractAsyncContextManager[Any]] | None = lifespan
         self._drafts: list[Draft] = []
         caller = sys._getframe(1).f_globals
         self.origin: tuple[str, str | None] = (caller.get("__name__", "__main__"), caller.get("__file__"))
