@@ -36,6 +36,7 @@ GRACE = 0.5
 
 _PLAIN = Codec(ANY)
 _ONLY_ITEM = (ITEM,)
+_OTHER_OUTCOMES = (Skipped, AwaitingReview, FanOut)
 
 OnProgress = Callable[[str, str | None, int, float, str | None], None]
 """Told of stage, subtask, attempt, fraction and note; from any thread."""
@@ -246,23 +247,28 @@ class Call:
     def _ended(self, value: Any, began: int) -> Attempt:
         """The attempt that returned ``value``, encoded."""
         row, seq = self._row, self._unit[1]
-        attempt = Attempt(row.stage, seq, row.attempt, began, now_us(), Ended.COMPLETED, metrics=self._metrics())
+        summary = None
         if isinstance(value, Completed):
-            attempt, value = attempt._replace(summary=_line(value.summary)), value.artefact
-            if value is None:
-                return attempt
+            summary, value = _line(value.summary), value.artefact
+        if not isinstance(value, _OTHER_OUTCOMES):
+            artefact = None if value is None else self._encoded(value)
+            return Attempt(row.stage, seq, row.attempt, began, now_us(), Ended.COMPLETED, artefact, summary, metrics=self._metrics())
+        attempt = Attempt(row.stage, seq, row.attempt, began, now_us(), Ended.SKIPPED, metrics=self._metrics())
         if isinstance(value, Skipped):
-            return attempt._replace(how=Ended.SKIPPED, summary=_line(value.reason))
-        if isinstance(value, AwaitingReview | FanOut):
-            if seq is not None:
-                raise TypeError(f"a subtask cannot return {type(value).__name__}; return it from the stage itself")
-            if isinstance(value, FanOut):
-                return attempt._replace(how=Ended.FAN_OUT, subtasks=self._children(value))
-            return attempt._replace(
-                how=Ended.AWAITING_REVIEW, review=self._review(value.review), summary=_line(value.review.summary)
-            )
-        text = self._stage.codec.encode(value, self._where("the artefact"))
-        return attempt._replace(artefact=text)
+            return attempt._replace(summary=_line(value.reason))
+        if seq is not None:
+            raise TypeError(f"a subtask cannot return {type(value).__name__}; return it from the stage itself")
+        if isinstance(value, FanOut):
+            return attempt._replace(how=Ended.FAN_OUT, subtasks=self._children(value))
+        review = self._review(value.review)
+        return attempt._replace(how=Ended.AWAITING_REVIEW, review=review, summary=_line(value.review.summary))
+
+    def _encoded(self, value: Any) -> str:
+        try:
+            return self._stage.codec.encode(value, "")
+        except InvalidArtefact as error:
+            # Whose it is, is only put into words when something is wrong with it.
+            raise InvalidArtefact(self._where("the artefact"), error.problems) from error.__cause__
 
     def _children(self, fan_out: FanOut) -> list[tuple[str, str | None]]:
         if len(fan_out.subtasks) > MAX_SUBTASKS:

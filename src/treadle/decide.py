@@ -37,6 +37,7 @@ MAX_INTERRUPTIONS = 3
 # Looking a member up in its enum costs more than the comparison it is for, and these run for every stage.
 _PENDING, _RUNNING, _COMPLETED = StageState.PENDING, StageState.RUNNING, StageState.COMPLETED
 _FAILED, _REVIEW, _SKIPPED = StageState.FAILED, StageState.AWAITING_REVIEW, StageState.SKIPPED
+_FINISHED = frozenset({_COMPLETED, _SKIPPED})
 _STARTED, _DONE = EventKind.STAGE_STARTED, EventKind.STAGE_COMPLETED
 _SUB_STARTED, _SUB_DONE = EventKind.SUBTASK_STARTED, EventKind.SUBTASK_COMPLETED
 
@@ -46,7 +47,7 @@ _SUB_STARTED, _SUB_DONE = EventKind.SUBTASK_STARTED, EventKind.SUBTASK_COMPLETED
 
 def count(flow: Definition, state: ItemState) -> None:
     """Fill the counters that ``apply`` keeps up to date; done once when an item is claimed."""
-    finished = {name for name, row in state.stages.items() if row.state.is_finished}
+    finished = {name for name, row in state.stages.items() if row.state in _FINISHED}
     state.unmet = {name: sum(need not in finished for need in stage.needs) for name, stage in flow.stages.items()}
     # What a dead worker left running is counted until ``begin`` takes it over.
     state.running = sum(row.state is _RUNNING and not row.fan_out for row in state.stages.values())
@@ -295,8 +296,8 @@ class _Draft:
         rows = self.state.stages | {row.stage: row for row in self.stages}
         if self.phase is ItemPhase.CANCELLED:
             return Rest(ItemPhase.CANCELLED, None)
-        finished = {name for name, row in rows.items() if row.state.is_finished}
-        if all(name in finished for name in self.flow.stages):
+        finished = {name for name, row in rows.items() if row.state in _FINISHED}
+        if finished.issuperset(self.flow.stages):
             if self.phase is not ItemPhase.COMPLETED:
                 self.events.append(EventRow(EventKind.WORKFLOW_COMPLETED))
             return Rest(ItemPhase.COMPLETED, None)

@@ -222,8 +222,12 @@ class Engine:
         self._observers.append(observer)
 
     def _observe(self, state: ItemState, change: Transition) -> None:
-        self._attempts += sum(row.state not in _OPEN for row in change.stages)
-        self._attempts += sum(row.state not in _OPEN for row in change.subtasks)
+        for row in change.stages:
+            if row.state not in _OPEN:
+                self._attempts += 1
+        for child in change.subtasks:
+            if child.state not in _OPEN:
+                self._attempts += 1
         for observer in self._observers:
             observer(state, change)
         for news in self._followers:

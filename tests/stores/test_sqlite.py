@@ -142,3 +142,23 @@ async def test_files_belong_to_their_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     async with open_store(path):
         assert path.stat().st_mode & 0o077 == 0
+
+
+async def test_a_slow_disk_moves_commits_to_a_thread_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import treadle.stores.sqlite_writer as writer
+    from treadle import StageStatus
+
+    monkeypatch.setattr(writer, "_SLOW", 0.0)
+    monkeypatch.setattr(writer, "_WAL_LIMIT", 1)
+    async with open_store(tmp_path / "store.db") as store:
+        assert isinstance(store, SqliteStateStore)
+        for number in range(5):
+            await store.set_status(number, "scan", StageStatus.completed())
+        assert store._writer._slow
+        assert (tmp_path / "store.db-wal").stat().st_size < 50_000
+        monkeypatch.setattr(writer, "_SLOW", 60.0)
+        await store.set_status(9, "scan", StageStatus.completed())
+        assert not store._writer._slow
+        assert len(await store.query_items("scan", StageState.COMPLETED)) == 6
+    with pytest.raises(StoreUnavailable, match="has been closed"):
+        await store.get_status(1, "scan")

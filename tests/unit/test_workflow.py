@@ -166,3 +166,25 @@ def test_a_budget_waits_longer_up_to_a_limit() -> None:
     for wrong in ({"max_attempts": 0}, {"delay": -1}, {"backoff": 0.5}, {"attempt_timeout": 0}, {"max_delay": float("nan")}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             RetryBudget(**wrong)  # type: ignore[arg-type]
+
+
+def test_damaged_and_foreign_values_are_told_by_field() -> None:
+    with pytest.raises(Exception, match=r"here: id: Input should be a valid string; n: Input should be a valid integer"):
+        Codec(Model).decode('{"id": 1, "n": "x"}', "here")
+    for kind in (Attrs, Struct):
+        with pytest.raises(Exception, match=f"a int was given where {kind.__name__} is declared"):
+            Codec(kind).encode(3, "here")
+    with pytest.raises(Exception, match="holds the character NUL"):
+        Codec().encode({"a": ["\x00"]}, "here")
+    with pytest.raises(Exception, match="lone surrogate"):
+        Codec().encode("\ud800", "here")
+    with pytest.raises(Exception, match="a str was given where int is declared"):
+        Codec(int).encode("1", "here")
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(Exception, match="deeper than 64"):
+        Codec().encode(deep, "here")
+    assert Codec(dict[str, int]).decode(Codec(dict[str, int]).encode({"a": 1}, "here"), "here") == {"a": 1}
+    with pytest.raises(InvalidItem, match=r"say what items are with Workflow\(\.\.\., item=YourType\)"):
+        ItemCodec(Any).encode(Data("a"))
