@@ -252,7 +252,9 @@ class Call:
             summary, value = _line(value.summary), value.artefact
         if not isinstance(value, _OTHER_OUTCOMES):
             artefact = None if value is None else self._encoded(value)
-            return Attempt(row.stage, seq, row.attempt, began, now_us(), Ended.COMPLETED, artefact, summary, metrics=self._metrics())
+            return Attempt(
+                row.stage, seq, row.attempt, began, now_us(), Ended.COMPLETED, artefact, summary, metrics=self._metrics()
+            )
         attempt = Attempt(row.stage, seq, row.attempt, began, now_us(), Ended.SKIPPED, metrics=self._metrics())
         if isinstance(value, Skipped):
             return attempt._replace(summary=_line(value.reason))

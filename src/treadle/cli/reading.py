@@ -10,7 +10,9 @@ import sqlite3
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
 
 from treadle.cli.common import Format, WrongUse, as_json, clean, existing_store, store_url, table, terminal_width
 from treadle.clock import from_us
@@ -207,7 +209,7 @@ def _attempt_json(subtask: str | None, attempt: Attempt) -> dict[str, Any]:
 
 def events(
     *,
-    follow: bool = False,
+    follow: Annotated[bool, Parameter(alias="-f")] = False,
     after: int = 0,
     item: str | None = None,
     store: str | None = None,
