@@ -10,6 +10,13 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from treadle.calibration import GateRecord as GateRecord
+    from treadle.calibration import gate_records as gate_records
+    from treadle.criteria import criterion as criterion
+    from treadle.criteria import fits_schema as fits_schema
+    from treadle.criteria import fits_type as fits_type
+    from treadle.criteria import judge as judge
+    from treadle.criteria import spot_check as spot_check
     from treadle.engine import Engine as Engine
     from treadle.errors import InvalidArtefact as InvalidArtefact
     from treadle.errors import InvalidItem as InvalidItem
@@ -29,19 +36,35 @@ if TYPE_CHECKING:
     from treadle.errors import TreadleError as TreadleError
     from treadle.event import EventKind as EventKind
     from treadle.event import WorkflowEvent as WorkflowEvent
+    from treadle.gates import GateContext as GateContext
+    from treadle.gates import QualityGate as QualityGate
+    from treadle.gates import StageOutput as StageOutput
+    from treadle.gates import gate as gate
+    from treadle.history import Attempt as Attempt
+    from treadle.history import Review as Review
     from treadle.inbox import Inbox as Inbox
+    from treadle.inbox import InboxStats as InboxStats
+    from treadle.inbox import ReviewCase as ReviewCase
+    from treadle.outcome import Accepted as Accepted
     from treadle.outcome import Approve as Approve
+    from treadle.outcome import ApproveWithEdits as ApproveWithEdits
     from treadle.outcome import AwaitingReview as AwaitingReview
     from treadle.outcome import Completed as Completed
+    from treadle.outcome import CriterionResult as CriterionResult
     from treadle.outcome import FanOut as FanOut
     from treadle.outcome import PermanentError as PermanentError
     from treadle.outcome import QualityFeedback as QualityFeedback
     from treadle.outcome import Reject as Reject
+    from treadle.outcome import Rejected as Rejected
+    from treadle.outcome import RequestChanges as RequestChanges
     from treadle.outcome import RetryLater as RetryLater
     from treadle.outcome import ReviewData as ReviewData
     from treadle.outcome import Skipped as Skipped
     from treadle.outcome import SubTask as SubTask
+    from treadle.outcome import Uncertain as Uncertain
+    from treadle.policy import ExhaustedAction as ExhaustedAction
     from treadle.policy import RetryBudget as RetryBudget
+    from treadle.policy import ReviewPolicy as ReviewPolicy
     from treadle.script import run as run
     from treadle.stage import Stage as Stage
     from treadle.stage import StageContext as StageContext
@@ -51,6 +74,7 @@ if TYPE_CHECKING:
     from treadle.state import SubTaskStatus as SubTaskStatus
     from treadle.status import PipelineStatus as PipelineStatus
     from treadle.status import RunReport as RunReport
+    from treadle.store import ReviewFilter as ReviewFilter
     from treadle.store import StateStore as StateStore
     from treadle.stores.memory import MemoryStateStore as MemoryStateStore
     from treadle.stores.opening import open_store as open_store
@@ -60,6 +84,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "calibration": ("GateRecord", "gate_records"),
+    "criteria": ("criterion", "fits_schema", "fits_type", "judge", "spot_check"),
     "engine": ("Engine",),
     "errors": (
         "InvalidArtefact", "InvalidItem", "InvalidTransition", "InvalidWorkflow", "ItemConflict", "ItemNotFound", "LeaseLost",
@@ -67,17 +93,20 @@ _HOME = {
         "StoreUnavailable", "TreadleError",
     ),
     "event": ("EventKind", "WorkflowEvent"),
-    "inbox": ("Inbox",),
+    "gates": ("GateContext", "QualityGate", "StageOutput", "gate"),
+    "history": ("Attempt", "Review"),
+    "inbox": ("Inbox", "InboxStats", "ReviewCase"),
     "outcome": (
-        "Approve", "AwaitingReview", "Completed", "FanOut", "PermanentError", "QualityFeedback", "Reject", "RetryLater", "ReviewData",
-        "Skipped", "SubTask",
+        "Accepted", "Approve", "ApproveWithEdits", "AwaitingReview", "Completed", "CriterionResult", "FanOut", "PermanentError",
+        "QualityFeedback", "Reject", "Rejected", "RequestChanges", "RetryLater", "ReviewData", "Skipped", "SubTask",
+        "Uncertain",
     ),
-    "policy": ("RetryBudget",),
+    "policy": ("ExhaustedAction", "RetryBudget", "ReviewPolicy"),
     "script": ("run",),
     "stage": ("Stage", "StageContext"),
     "state": ("ItemPhase", "StageState", "StageStatus", "SubTaskStatus"),
     "status": ("PipelineStatus", "RunReport"),
-    "store": ("StateStore",),
+    "store": ("ReviewFilter", "StateStore"),
     "stores.memory": ("MemoryStateStore",),
     "stores.opening": ("open_store",),
     "stores.sqlite": ("SqliteStateStore",),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from treadle.clock import now_us
@@ -14,6 +14,8 @@ from treadle.definition import INLINE, PROCESS, Definition
 from treadle.errors import InvalidArtefact
 from treadle.executor import Processes, Threads
 from treadle.failure import describe, safe_text
+from treadle.gates import GateContext, StageOutput, checked
+from treadle.history import feedback_from_json, read_attempt, verdict_data
 from treadle.outcome import (
     AwaitingReview,
     Completed,
@@ -27,7 +29,7 @@ from treadle.outcome import (
 )
 from treadle.signature import CTX, ITEM, OUTCOME, SUBTASK, Signature
 from treadle.stage import StageContext, Upstream
-from treadle.state import Attempt, Ended, ItemState, StageRow, StageState, SubtaskRow, Unit
+from treadle.state import AttemptRow, Ended, ItemState, StageRow, StageState, SubtaskRow, Unit
 from treadle.store import review_to_json
 
 MAX_SUBTASKS = 100_000
@@ -75,17 +77,24 @@ class Subject:
         where = f"the artefact of stage {stage!r} of item {self.state.id!r} as stored"
         row = self.state.stages.get(stage)
         codec = self.flow.stages[stage].codec
-        if row is not None and row.fan_out:
+        if row is not None and row.fan_out and row.artefact is None:
             board = self.state.boards.get(stage)
             children = board.rows if board is not None else []
             return {child.name: None if child.artefact is None else codec.decode(child.artefact, where) for child in children}
+        if row is not None and row.fan_out and row.artefact is not None:
+            # A person put this in the place of what the children made.
+            edited: dict[str, Any] = json.loads(row.artefact)
+            return {name: None if made is None else codec.decode(json.dumps(made), where) for name, made in edited.items()}
         return None if row is None or row.artefact is None else codec.decode(row.artefact, where)
 
 
 class Call:
-    """One attempt while it runs. ``raised`` is what already went wrong before the body's turn."""
+    """One attempt while it runs.
 
-    __slots__ = ("_ctx", "_raised", "_row", "_stage", "_subject", "_surroundings", "_unit")
+    ``history`` is the unit's attempts before this one; ``raised`` what already went wrong before the body's turn.
+    """
+
+    __slots__ = ("_ctx", "_history", "_raised", "_row", "_stage", "_subject", "_surroundings", "_unit")
 
     def __init__(
         self,
@@ -94,6 +103,7 @@ class Call:
         unit: Unit,
         *,
         row: StageRow | SubtaskRow | None = None,
+        history: Sequence[AttemptRow] = (),
         raised: BaseException | None = None,
     ) -> None:
         name, seq = unit
@@ -105,25 +115,22 @@ class Call:
         if row is None:
             row = state.stages[name] if seq is None else state.boards[name].rows[seq]
         self._row = row
+        self._history = history
         self._raised = raised
         self._ctx: StageContext | None = None
 
-    async def run(self) -> Attempt:
+    async def run(self) -> AttemptRow:
         """How the attempt ended. Raises only when it is cancelled from outside."""
-        row = self._row
         began = now_us()
         try:
             if self._raised is not None:
                 return self._failed(self._raised, began)
             if self._stage.bare:
-                value = await self.invoke(self._signature, None)
-            elif self._executor == PROCESS and self._surroundings.processes is not None:
+                return self._ended(await self.invoke(self._signature, None), began)
+            if self._executor == PROCESS and self._surroundings.processes is not None:
                 return await self._in_process(began)
-            else:
-                value = await self._within_time(self._whole())
-            if value is None:
-                return Attempt(row.stage, self._unit[1], row.attempt, began, now_us(), Ended.COMPLETED, metrics=self._metrics())
-            return self._ended(value, began)
+            attempt: AttemptRow = await self._within_time(self._judged(began))
+            return attempt
         except GeneratorExit:
             raise
         except asyncio.CancelledError as error:
@@ -171,6 +178,29 @@ class Call:
             await self._one(stage.after, INLINE if stage.after.is_async else self._executor, value)
         return value
 
+    async def _judged(self, began: int) -> AttemptRow:
+        """Body and gate, under one time limit."""
+        attempt = self._ended(await self._whole(), began)
+        gate = self._stage.gate
+        if gate is None or attempt.how is not Ended.COMPLETED:
+            return attempt
+        made = None if attempt.artefact is None else self._stage.codec.decode(attempt.artefact, self._where("the artefact"))
+        past = [read_attempt(row) for row in self._history]
+        ctx = GateContext(
+            item_id=self._subject.state.id, stage=self._row.stage, attempt=self._row.attempt,
+            max_attempts=self._stage.retry.max_attempts, previous_attempts=past,
+            subtask=self._row.name if isinstance(self._row, SubtaskRow) else None, in_thread=self._surroundings.threads.run,
+        )  # fmt: skip
+        try:
+            verdict = checked(await gate.evaluate(self._subject.item, StageOutput(made, attempt.summary), ctx), gate.name)
+            said = _PLAIN.encode(verdict_data(verdict, gate.name), self._where("the verdict on"))
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            # What was made is kept for whoever looks into it, but nothing has accepted it.
+            return self._failed(error, began)._replace(artefact=attempt.artefact, summary=attempt.summary)
+        return attempt._replace(verdict=said, ended=now_us())
+
     async def _one(self, signature: Signature, executor: str, outcome: Any) -> Any:
         if executor == INLINE or signature.is_async:
             value = self.invoke(signature, outcome)
@@ -199,11 +229,11 @@ class Call:
             raise error
         return value
 
-    async def _in_process(self, began: int) -> Attempt:
+    async def _in_process(self, began: int) -> AttemptRow:
         assert self._surroundings.processes is not None  # noqa: S101 - the caller looked
-        job = to_job(self._subject, self._unit, self._row)
+        job = to_job(self._subject, self._unit, self._row, self._history)
         answer = await self._within_time(self._surroundings.processes.run(job, self._progress))
-        fields = Attempt(*answer)
+        fields = AttemptRow(*answer)
         return fields._replace(how=Ended(fields.how), started=began, ended=now_us())
 
     # context
@@ -220,12 +250,19 @@ class Call:
                 workflow=self._surroundings.flow.name,
                 attempt=row.attempt,
                 subtask=subtask,
-                feedback=None if row.error is None else QualityFeedback(row.error),
+                feedback=self._feedback(),
+                previous_attempts=[read_attempt(past) for past in self._history],
                 upstream=Upstream(self._stage.needs, self._subject.artefact),
                 state=self._surroundings.state,
                 on_progress=self._progress,
+                run=row.reruns,
             )
         return self._ctx
+
+    def _feedback(self) -> QualityFeedback | None:
+        if self._row.feedback is not None:
+            return feedback_from_json(self._row.feedback)
+        return None if self._row.error is None else QualityFeedback(self._row.error)
 
     def _progress(self, fraction: float, note: str | None) -> None:
         if self._subject.on_progress is not None:
@@ -244,18 +281,17 @@ class Call:
 
     # endings
 
-    def _ended(self, value: Any, began: int) -> Attempt:
+    def _ended(self, value: Any, began: int) -> AttemptRow:
         """The attempt that returned ``value``, encoded."""
         row, seq = self._row, self._unit[1]
+        if value is None:
+            return self._of(began, Ended.COMPLETED)
         summary = None
         if isinstance(value, Completed):
             summary, value = _line(value.summary), value.artefact
         if not isinstance(value, _OTHER_OUTCOMES):
-            artefact = None if value is None else self._encoded(value)
-            return Attempt(
-                row.stage, seq, row.attempt, began, now_us(), Ended.COMPLETED, artefact, summary, metrics=self._metrics()
-            )
-        attempt = Attempt(row.stage, seq, row.attempt, began, now_us(), Ended.SKIPPED, metrics=self._metrics())
+            return self._of(began, Ended.COMPLETED, None if value is None else self._encoded(value), summary)
+        attempt = self._of(began, Ended.SKIPPED)
         if isinstance(value, Skipped):
             return attempt._replace(summary=_line(value.reason))
         if seq is not None:
@@ -263,7 +299,23 @@ class Call:
         if isinstance(value, FanOut):
             return attempt._replace(how=Ended.FAN_OUT, subtasks=self._children(value))
         review = self._review(value.review)
-        return attempt._replace(how=Ended.AWAITING_REVIEW, review=review, summary=_line(value.review.summary))
+        artefact = None if value.artefact is None else self._encoded(value.artefact)
+        return attempt._replace(how=Ended.AWAITING_REVIEW, artefact=artefact, review=review, summary=_line(value.review.summary))
+
+    def _of(self, began: int, how: Ended, artefact: str | None = None, summary: str | None = None) -> AttemptRow:
+        row = self._row
+        return AttemptRow(
+            row.stage,
+            self._unit[1],
+            row.attempt,
+            began,
+            now_us(),
+            how,
+            artefact,
+            summary,
+            metrics=self._metrics(),
+            run=row.reruns,
+        )
 
     def _encoded(self, value: Any) -> str:
         try:
@@ -294,18 +346,22 @@ class Call:
         _PLAIN.encode(review.details, self._where("the review's details"))
         return review_to_json(review)
 
-    def _failed(self, error: BaseException, began: int) -> Attempt:
+    def _failed(self, error: BaseException, began: int) -> AttemptRow:
         how = Ended.TIMED_OUT if isinstance(error, TimeoutError) and str(error).startswith("timed out after") else Ended.FAILED
         line, data = describe(error)
         budget = self._stage.retry
-        retry = isinstance(error, RetryLater) or (isinstance(error, budget.retry_on) and not isinstance(error, PermanentError))
+        try:
+            worth = budget.is_worth_retrying(error)
+        except Exception as broken:
+            worth, line = False, f"{line} (and its retry_on raised {type(broken).__name__}: {broken})"
+        retry = isinstance(error, RetryLater) or (worth and not isinstance(error, PermanentError))
         try:
             metrics = self._metrics()
         except InvalidArtefact:
             metrics = None
-        return Attempt(
+        return AttemptRow(
             self._row.stage, self._unit[1], self._row.attempt, began, now_us(), how, error=line, failure=data,
-            retry=retry, retry_after=error.delay if isinstance(error, RetryLater) else None, metrics=metrics,
+            retry=retry, retry_after=error.delay if isinstance(error, RetryLater) else None, metrics=metrics, run=self._row.reruns,
         )  # fmt: skip
 
 
@@ -334,14 +390,15 @@ def _cancelled_from_outside() -> bool:
     return task is None or task.cancelling() > 0
 
 
-def interrupted(state: ItemState, unit: Unit) -> Attempt:
+def interrupted(state: ItemState, unit: Unit) -> AttemptRow:
     """The attempt of a unit whose engine was told to stop."""
     name, seq = unit
     row: StageRow | SubtaskRow = state.stages[name] if seq is None else state.boards[name].rows[seq]
     now = now_us()
-    return Attempt(
-        name, seq, row.attempt, row.started or now, now, Ended.INTERRUPTED, error="interrupted: its engine was stopped"
-    )
+    return AttemptRow(
+        name, seq, row.attempt, row.started or now, now, Ended.INTERRUPTED, error="interrupted: its engine was stopped",
+        run=row.reruns,
+    )  # fmt: skip
 
 
 async def _caught(whole: Any) -> tuple[Any, BaseException | None]:
@@ -358,10 +415,12 @@ def _line(text: str | None) -> str | None:
     return None if text is None else safe_text(str(text))
 
 
-def to_job(subject: Subject, unit: Unit, row: StageRow | SubtaskRow) -> dict[str, Any]:
+def to_job(subject: Subject, unit: Unit, row: StageRow | SubtaskRow, history: Sequence[AttemptRow]) -> dict[str, Any]:
     """What a worker process needs to run this attempt with the same code."""
     state, flow = subject.state, subject.flow
     needs = flow.stages[unit[0]].needs
     rows = [state.stages[need] for need in needs if need in state.stages]
     children = [child for need in needs if (board := state.boards.get(need)) is not None for child in board.rows]
-    return {"id": state.id, "payload": state.payload, "unit": unit, "row": row, "stages": rows, "subtasks": children}
+    return {
+        "id": state.id, "payload": state.payload, "unit": unit, "row": row, "stages": rows, "subtasks": children, "history": history,
+    }  # fmt: skip

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from treadle.attempt import Call, Subject, Surroundings
 from treadle.executor import Threads
-from treadle.state import ItemState, StageRow, StageState, SubtaskBoard, SubtaskRow
+from treadle.state import AttemptRow, Ended, ItemState, StageRow, StageState, SubtaskBoard, SubtaskRow
 from treadle.workflow import Workflow
 
 _HEADER = struct.Struct(">I")
@@ -62,7 +62,8 @@ async def _attempt(surroundings: Surroundings, job: dict[str, Any], answers: Bin
     def progress(_stage: str, _subtask: str | None, _attempt: int, fraction: float, note: str | None) -> None:
         _send(answers, {"progress": [fraction, note]})
 
-    attempt = await Call(surroundings, Subject(surroundings.flow, state, progress), (name, seq)).run()
+    past = [AttemptRow(*fields)._replace(how=Ended(fields[5])) for fields in job["history"]]
+    attempt = await Call(surroundings, Subject(surroundings.flow, state, progress), (name, seq), history=past).run()
     return list(attempt._replace(seq=job["unit"][1]))
 
 

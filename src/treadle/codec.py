@@ -33,6 +33,10 @@ _PLAIN: dict[Any, tuple[type, ...]] = {
 }
 """Types that JSON gives back unchanged, so they need no adapter."""
 
+_SCHEMA_WORDS: dict[Any, str] = {
+    dict: "object", list: "array", str: "string", bool: "boolean", int: "integer", float: "number", None: "null", type(None): "null",
+}  # fmt: skip
+
 _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
@@ -167,6 +171,24 @@ class Codec:
         except Exception as error:
             raise InvalidArtefact(where, _reasons(error)) from error
         return text
+
+    def plain(self, value: Any) -> Any:
+        """``value`` as plain JSON values; raises what the type's own check raises."""
+        return self._to_plain(value)
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The JSON schema of these values, for forms and for checks without the type; empty where any value will do."""
+        if self._plain:
+            return {"type": word} if (word := _SCHEMA_WORDS.get(self.annotation)) is not None else {}
+        if hasattr(self.annotation, "__struct_fields__"):
+            import msgspec
+
+            made: dict[str, Any] = msgspec.json.schema(self.annotation)
+            return made
+        if hasattr(self.annotation, "__attrs_attrs__"):
+            return {}
+        return _adapter(self.annotation).json_schema(mode="validation")
 
     def decode(self, text: str, where: str) -> Any:
         """The value of stored JSON text.

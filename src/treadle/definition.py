@@ -10,7 +10,8 @@ from typing import Any
 
 from treadle.codec import ANY, Codec, ItemCodec
 from treadle.errors import StageNotFound
-from treadle.policy import RetryBudget
+from treadle.gates import QualityGate
+from treadle.policy import RetryBudget, ReviewPolicy
 from treadle.signature import Signature
 
 INLINE, THREAD, PROCESS = "inline", "thread", "process"
@@ -31,6 +32,7 @@ class StageDefinition:
         timeout: seconds one attempt may take.
         limit: how many of its calls may run at once in one engine.
         executor, handler_executor: where body and handler run.
+        gate, review: who judges its attempts, and when a person does.
     """
 
     name: str
@@ -52,7 +54,11 @@ class StageDefinition:
     asks_leave: bool
     """Whether something must be asked before it starts, so that it cannot start with the commit that made it ready."""
     bare: bool
-    """Whether an attempt is no more than one call on the event loop: no hooks, no time limit, no other executor."""
+    """Whether an attempt is no more than one call on the event loop: no hooks, no time limit, no gate, no other executor."""
+    gate: QualityGate | None = None
+    review: ReviewPolicy = ReviewPolicy.NEVER
+    judged: bool = False
+    """Whether a completed attempt may come to anything but a completed stage."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +99,9 @@ class Definition:
 
     def to_json(self) -> str:
         """The shape that a store keeps, so that it can be read without the code."""
-        shape = [{"name": s.name, "needs": s.needs, "version": s.version} for s in self.stages.values()]
+        shape = [
+            {"name": s.name, "needs": s.needs, "version": s.version, "artefact": s.codec.schema} for s in self.stages.values()
+        ]
         return json.dumps({"workflow": self.name, "stages": shape}, separators=(",", ":"))
 
 

@@ -14,7 +14,7 @@ from treadle.attempt import Call, Subject, Surroundings, interrupted, wanted
 from treadle.clock import now_us
 from treadle.errors import LeaseLost, StoreError
 from treadle.event import EventKind
-from treadle.state import EventRow, ItemState, Rest, StageState, Transition, Unit
+from treadle.state import AttemptRow, EventRow, ItemState, Rest, StageRow, StageState, SubtaskRow, Transition, Unit
 from treadle.store import StateStore
 
 _PROGRESS_EVERY_US = 1_000_000
@@ -154,7 +154,10 @@ class Driver:
 
     async def _attempt(self, unit: Unit, raised: BaseException | None = None) -> Transition:
         """Run the unit and write what follows from it."""
-        call = Call(self._surroundings, self._subject, unit, raised=raised)
+        name, seq = unit
+        row = self._state.stages[name] if seq is None else self._state.boards[name].rows[seq]
+        history = await self._history(unit, row) if row.attempt > 1 else ()
+        call = Call(self._surroundings, self._subject, unit, history=history, raised=raised)
         limit = self._limits.get(unit[0]) if unit[1] is not None else None
         if limit is None:
             attempt = await call.run()
@@ -162,6 +165,11 @@ class Driver:
             async with limit:
                 attempt = await call.run()
         return await self._write(decide.settle(self._flow, self._state, attempt, now_us(), random.random(), self._window))  # noqa: S311
+
+    async def _history(self, unit: Unit, row: StageRow | SubtaskRow) -> list[AttemptRow]:
+        """The unit's attempts before the one that ``row`` has begun, in this run of it."""
+        stored = await self._store.attempts(self._state.id, unit[0], seq=unit[1])
+        return [past for _, past in stored if past.seq == unit[1] and past.run == row.reruns and past.number < row.attempt]
 
     async def _ask(self, stage: str) -> None:
         """Wait for leave to start ``stage``, a free slot and what its ``when`` says; then follow from there."""

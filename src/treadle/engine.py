@@ -186,6 +186,11 @@ class Engine:
             await worker.advance(identity, 100)
             return await item_status(self._store, identity)
 
+    @property
+    def inbox(self) -> Inbox:
+        """The reviews of this engine's store, with edits checked by its workflow's types."""
+        return Inbox(self._store, self._workflow)
+
     # asking
 
     async def status(self, item_id: ItemId) -> PipelineStatus:
@@ -244,6 +249,20 @@ class Engine:
         """
         await self._revise(item_id, lambda state: decide.retry(self._flow, state, stage, now_us()))
 
+    async def rerun(
+        self, item_id: ItemId, stage: str, *, cascade: bool = False, operator: str | None = None, reason: str | None = None
+    ) -> None:
+        """A finished stage is pending again; with ``cascade`` everything that was built on it is, too. History is kept.
+
+        Raises:
+            ItemNotFound, StageNotFound: there is no such thing.
+            InvalidTransition: it has not finished, or others have built on it and ``cascade`` was not given.
+        """
+        await self._revise(
+            item_id,
+            lambda state: decide.rerun(self._flow, state, stage, now_us(), cascade=cascade, operator=operator, reason=reason),
+        )
+
     async def cancel(self, item_id: ItemId, reason: str | None = None) -> None:
         """The item moves no more; what runs for it is told to stop, and its answer is refused.
 
@@ -258,12 +277,14 @@ class Engine:
     async def resolve_review(self, item_id: ItemId, stage: str, decision: Decision, *, reviewer: str) -> None:
         """A person's answer to what waits; the same as ``Inbox.decide``, and this engine goes on at once."""
         await self._bound()
-        await Inbox(self._store).decide(item_id, stage, decision, reviewer=reviewer)
+        await self.inbox.decide(item_id, stage, decision, reviewer=reviewer)
         self._poke()
 
-    async def approve(self, item_id: ItemId, stage: str, *, reviewer: str, note: str | None = None) -> None:
-        """Accept what waits: the stage completes."""
-        await self.resolve_review(item_id, stage, Approve(note), reviewer=reviewer)
+    async def approve(
+        self, item_id: ItemId, stage: str, *, reviewer: str, note: str | None = None, attempt: int | None = None
+    ) -> None:
+        """Accept what waits, or what an earlier ``attempt`` made: the stage completes."""
+        await self.resolve_review(item_id, stage, Approve(note, attempt), reviewer=reviewer)
 
     async def reject(self, item_id: ItemId, stage: str, reason: str, *, reviewer: str) -> None:
         """Refuse what waits: the stage fails with ``reason``."""

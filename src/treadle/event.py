@@ -29,6 +29,12 @@ class EventKind(StrEnum):
     SUBTASK_SKIPPED = "subtask_skipped"
     WORKFLOW_COMPLETED = "workflow_completed"
     ITEM_CANCELLED = "item_cancelled"
+    QUALITY_CHECK_PASSED = "quality_check_passed"
+    QUALITY_CHECK_FAILED = "quality_check_failed"
+    RETRY_ATTEMPT = "retry_attempt"
+    ESCALATED = "escalated"
+    REVIEW_REOPENED = "review_reopened"
+    STAGE_RERUN = "stage_rerun"
 
 
 _ERRORS = frozenset({EventKind.STAGE_FAILED, EventKind.SUBTASK_FAILED})

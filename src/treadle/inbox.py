@@ -2,73 +2,376 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from statistics import median
+from typing import Any, assert_never
 
 from treadle import decide
-from treadle.clock import now_us
+from treadle.clock import from_us, now_us
 from treadle.codec import bad_name
 from treadle.codec import item_id as checked_id
+from treadle.decide import Answer, Seen
 from treadle.definition import Definition
-from treadle.errors import StoreError
-from treadle.outcome import Decision, ReviewData
-from treadle.state import ItemPhase, ItemState, StageState, Transition
-from treadle.store import Filter, ItemId, StateStore, stage_status
+from treadle.edits import checked_edit, patch_between
+from treadle.errors import InvalidTransition, ItemNotFound, ReviewConflict, StoreError, TreadleError
+from treadle.failure import safe_text
+from treadle.history import Attempt, Review, feedback_to_json, read_attempt, read_review
+from treadle.outcome import Approve, ApproveWithEdits, Decision, QualityFeedback, Reject, RequestChanges
+from treadle.state import Decided, ItemState, ReviewRow, StageState, Transition
+from treadle.store import ItemId, ReviewFilter, Shape, StateStore
+from treadle.workflow import Workflow
+
+_PAGE = 200
+_BREAK = 15 * 60
+"""Seconds without a decision after which a reviewer is taken to have been away."""
+_RECENT = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class WaitingReview:
-    """A question that waits for a person."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewCase:
+    """Everything a person needs to decide.
 
-    item_id: str
-    stage: str
-    review: ReviewData
-    attempt: int
+    Args:
+        item: the item as JSON values.
+        artefact: what waits, as JSON values; ``None`` if no attempt made anything.
+        attempts: all that were made, oldest first.
+        upstream: the artefacts it was made from, by stage.
+        schema: the JSON schema of the artefact; empty where any value will do.
+    """
+
+    review: Review
+    item: Any
+    artefact: Any
+    attempts: Sequence[Attempt]
+    upstream: Mapping[str, Any]
+    schema: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BulkResult:
+    """What one answer to many questions did: how many took it, and why others did not."""
+
+    decided: int
+    refused: Sequence[tuple[str, str, str]] = ()
+    """Item, stage and reason."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InboxStats:
+    """How the inbox is doing; what is about decisions is about the last thousand.
+
+    Args:
+        waiting: open questions.
+        oldest_at: when the one that waits longest was asked.
+        decided: how many decisions the figures below stand on.
+        median_seconds: from one decision of a person to their next, breaks left out.
+        changed_share: of the decisions, those that put something else in the place of what waited, 0 to 1.
+    """
+
+    waiting: int
+    oldest_at: datetime | None = None
+    decided: int = 0
+    median_seconds: float | None = None
+    changed_share: float | None = None
+    by_stage: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Some reviews, and where the next page begins (``None``: there is none)."""
+
+    reviews: Sequence[Review]
+    cursor: int | None
 
 
 class Inbox:
-    """Where reviews wait. Deciding needs no running engine: the answer is stored when the call returns."""
+    """Where reviews wait. Deciding needs no running engine: the answer is stored when the call returns.
 
-    def __init__(self, store: StateStore) -> None:
+    Args:
+        store: where the items are.
+        workflow: their workflow, if it is at hand: edits are then checked by its types, else by their JSON schema.
+    """
+
+    def __init__(self, store: StateStore, workflow: Workflow | None = None) -> None:
         self._store = store
+        self._workflow = workflow
 
-    async def waiting(self, stage: str | None = None) -> AsyncIterator[WaitingReview]:
-        """Everything that waits for a person, by item."""
+    # looking
+
+    async def list(self, wanted: ReviewFilter = ReviewFilter(), *, after: int | None = None, limit: int = 50) -> Page:
+        """A page of reviews, those that were asked first first; ``after`` is the ``cursor`` of the page before."""
+        found = await self._store.reviews(wanted, after, limit)
+        cursor = found[-1].cursor if len(found) == limit else None
+        return Page(reviews=[read_review(stored.item_id, stored.row) for stored in found], cursor=cursor)
+
+    async def waiting(self, stage: str | None = None) -> AsyncIterator[Review]:
+        """Everything that waits for a person, those that were asked first first."""
         after = None
-        wanted = Filter(stage, StageState.AWAITING_REVIEW)
-        while page := await self._store.page(wanted, after, 200):
-            after = page[-1].id
-            for state in page:
-                for review in _of(state, stage):
-                    yield review
+        while found := await self._store.reviews(ReviewFilter(stage), after, _PAGE):
+            after = found[-1].cursor
+            for stored in found:
+                yield read_review(stored.item_id, stored.row)
 
-    async def decide(self, item_id: ItemId, stage: str, decision: Decision, *, reviewer: str) -> None:
-        """The decision is stored, and dependents may go on.
+    async def show(self, item_id: ItemId, stage: str) -> ReviewCase:
+        """The latest question about a stage, open or decided, with what it is about.
 
         Raises:
             ItemNotFound, StageNotFound: there is no such thing.
-            ReviewConflict: the stage does not wait for a person (any more).
+            ReviewConflict: nobody was ever asked about it.
         """
-        if reason := bad_name(reviewer):
-            raise ValueError(f"reviewer {reviewer!r:.80}: {reason}")
-        flow = await stored_definition(self._store)
+        state, shape = await self._load(checked_id(item_id)), await self._shape()
+        flow = self._flow_of(shape)
+        needs = flow.stage(stage).needs
+        row, review = state.stages.get(stage), state.reviews.get(stage)
+        if row is None or review is None:
+            raise ReviewConflict(f"nobody was asked about stage {stage!r} of item {state.id!r}")
+        attempts = [read_attempt(attempt, subtask) for subtask, attempt in await self._store.attempts(state.id, stage)]
+        return ReviewCase(
+            review=read_review(state.id, review),
+            item=None if state.payload is None else json.loads(state.payload),
+            artefact=_made(state, stage),
+            attempts=attempts,
+            upstream={need: _made(state, need) for need in needs},
+            schema=shape.artefacts.get(stage, {}),
+        )
+
+    async def stats(self) -> InboxStats:
+        """How much waits, and how fast people are."""
+        counts = await self._store.counts()
+        by_stage = {name: n for name, states in counts.stages.items() if (n := states.get(StageState.AWAITING_REVIEW, 0))}
+        oldest = await self._store.reviews(ReviewFilter(), None, 1)
+        recent = await self._store.reviews(ReviewFilter(is_open=False), None, _RECENT, newest_first=True)
+        made = [stored.row for stored in recent if _is_a_persons(stored.row)]
+        gaps = _gaps([(row.reviewer or "", row.decided or 0) for row in made])
+        changed = [row for row in made if row.output is not None and row.decision is not Decided.REQUEST_CHANGES]
+        return InboxStats(
+            waiting=sum(by_stage.values()),
+            oldest_at=from_us(oldest[0].row.opened) if oldest else None,
+            decided=len(made),
+            median_seconds=median(gaps) if gaps else None,
+            changed_share=len(changed) / len(made) if made else None,
+            by_stage=by_stage,
+        )
+
+    # taking
+
+    async def claim(self, item_id: ItemId, stage: str, *, reviewer: str, minutes: float = 10) -> Review:
+        """The review is in this person's hands for so long; others are told so. Again: from now on anew.
+
+        Raises:
+            ReviewConflict: it does not wait, or somebody else has it.
+        """
+        _check_reviewer(reviewer)
+        if not 0 < minutes <= 24 * 60:
+            raise ValueError(f"claim(minutes={minutes!r}): more than 0, up to a day")
+        until = now_us() + int(minutes * 60_000_000)
+        identity = checked_id(item_id)
+        await self._store.revise(identity, lambda state: decide.hold(state, stage, reviewer, until, now_us()))
+        return (await self.show(identity, stage)).review
+
+    async def release(self, item_id: ItemId, stage: str, *, reviewer: str) -> None:
+        """Give back what was claimed."""
+        _check_reviewer(reviewer)
+        await self._store.revise(checked_id(item_id), lambda state: decide.hold(state, stage, reviewer, None, now_us()))
+
+    # answering
+
+    async def decide(
+        self,
+        item_id: ItemId,
+        stage: str,
+        decision: Decision,
+        *,
+        reviewer: str,
+        revision: int | None = None,
+        digest: str | None = None,
+    ) -> None:
+        """The decision is stored, and dependents may go on. The stage does not run again for it.
+
+        Args:
+            revision, digest: of the review that was read; if another question stands there by now, nothing is decided.
+
+        Raises:
+            ItemNotFound, StageNotFound: there is no such thing.
+            ReviewConflict: it does not wait (any more), asks something else by now, is somebody else's to decide,
+                or has no such attempt.
+            InvalidArtefact: an edit that does not fit the type; path and reason a field.
+        """
+        _check_reviewer(reviewer)
+        identity, flow = checked_id(item_id), await self._flow()
+        flow.stage(stage)
+        given, seen = await self._answer(flow, identity, stage, decision, reviewer)
+        if revision is not None:
+            seen = Seen(revision, digest)
 
         def change(state: ItemState) -> Transition:
-            return decide.resolve(flow, state, stage, decision, reviewer, now_us())
+            return decide.resolve(flow, state, stage, given, now_us(), seen=seen)
 
-        await self._store.revise(checked_id(item_id), change)
+        await self._store.revise(identity, change)
+
+    async def _answer(
+        self, flow: Definition, item_id: str, stage: str, decision: Decision, reviewer: str
+    ) -> tuple[Answer, Seen | None]:
+        """The decision checked and encoded; with the question it was checked against, where that matters."""
+        match decision:
+            case Approve(note=note, attempt=number):
+                if number is None:
+                    return Answer(Decided.APPROVE, reviewer, _text(note)), None
+                state = await self._load(item_id)
+                artefact = await self._chosen(state, stage, number)
+                return Answer(Decided.APPROVE, reviewer, _text(note), artefact, attempt=number), _seen(state, stage)
+            case Reject(reason=reason):
+                return Answer(Decided.REJECT, reviewer, _needed(reason, "Reject(reason)")), None
+            case ApproveWithEdits(artefact=value, note=note):
+                state = await self._load(item_id)
+                text, patch = await self._edited(flow, state, stage, value)
+                return Answer(Decided.APPROVE_WITH_EDITS, reviewer, _text(note), text, patch), _seen(state, stage)
+            case RequestChanges(feedback=feedback):
+                said = feedback if isinstance(feedback, QualityFeedback) else QualityFeedback(feedback)
+                summary = _needed(said.summary, "RequestChanges(feedback)")
+                return Answer(Decided.REQUEST_CHANGES, reviewer, summary, feedback=feedback_to_json(said)), None
+            case _:
+                assert_never(decision)
+
+    async def _chosen(self, state: ItemState, stage: str, number: int) -> str:
+        where, row = f"stage {stage!r} of item {state.id!r}", state.stages.get(stage)
+        run = 0 if row is None else row.reruns
+        attempts = [a for _, a in await self._store.attempts(state.id, stage) if a.seq is None and a.run == run]
+        for attempt in attempts:
+            if attempt.number == number and attempt.artefact is not None:
+                return attempt.artefact
+        useful = [str(attempt.number) for attempt in attempts if attempt.artefact is not None]
+        raise ReviewConflict(
+            f"attempt {number} of {where} made nothing that can be approved; attempts that did: {', '.join(useful) or 'none'}"
+        )
+
+    async def _edited(self, flow: Definition, state: ItemState, stage: str, value: Any) -> tuple[str, str]:
+        row, shape = state.stages.get(stage), await self._shape()
+        by_child = row is not None and row.fan_out
+        codec = flow.stage(stage).codec if self._workflow is not None else None
+        where = f"the edited artefact of stage {stage!r} of item {state.id!r}"
+        text = checked_edit(value, where, codec=codec, schema=shape.artefacts.get(stage, {}), by_child=by_child)
+        return text, patch_between(json.dumps(_made(state, stage), ensure_ascii=False), text)
+
+    async def decide_all(
+        self, wanted: ReviewFilter, decision: Approve | Reject | RequestChanges, *, reviewer: str, dry_run: bool = False
+    ) -> BulkResult:
+        """One answer to every open question that ``wanted`` finds now; with ``dry_run`` only how many there are.
+
+        What changes between finding and deciding is refused, and listed.
+        """
+        _check_reviewer(reviewer)
+        found, after = [], None
+        while page := await self._store.reviews(wanted._replace(is_open=True), after, 1000):
+            after = page[-1].cursor
+            found += [(stored.item_id, stored.row.stage, stored.row.revision) for stored in page]
+        if dry_run:
+            return BulkResult(decided=len(found))
+        refused: list[tuple[str, str, str]] = []
+
+        async def one(item_id: str, stage: str, revision: int) -> None:
+            try:
+                await self.decide(item_id, stage, decision, reviewer=reviewer, revision=revision)
+            except (ReviewConflict, InvalidTransition, ItemNotFound) as error:
+                refused.append((item_id, stage, str(error)))
+
+        for start in range(0, len(found), _PAGE):
+            await asyncio.gather(*(one(*which) for which in found[start : start + _PAGE]))
+        return BulkResult(decided=len(found) - len(refused), refused=refused)
+
+    # taking back
+
+    async def undo(self, item_id: ItemId, stage: str) -> None:
+        """The last decision is taken back, if the item has not moved on since.
+
+        Raises:
+            ReviewConflict: nobody has decided.
+            InvalidTransition: something was built on the decision already.
+        """
+        flow = await self._flow()
+        await self._store.revise(checked_id(item_id), lambda state: decide.undo(flow, state, stage, now_us()))
+
+    async def reopen(self, item_id: ItemId, stage: str, *, operator: str, reason: str) -> None:
+        """A decided question is asked anew; stages that were built on the answer return to pending.
+
+        Raises:
+            ReviewConflict: nobody has decided.
+        """
+        _check_reviewer(operator)
+        flow, why = await self._flow(), _needed(reason, "reopen(reason)")
+        await self._store.revise(checked_id(item_id), lambda state: decide.reopen(flow, state, stage, operator, why, now_us()))
+
+    # what all of them need
+
+    async def _load(self, item_id: str) -> ItemState:
+        state = await self._store.load(item_id)
+        if state is None:
+            raise ItemNotFound(item_id)
+        return state
+
+    async def _shape(self) -> Shape:
+        shape = await self._store.shape()
+        if shape is None:
+            raise StoreError("this store has no workflow yet; run one on it first")
+        return shape
+
+    async def _flow(self) -> Definition:
+        return self._flow_of(await self._shape())
+
+    def _flow_of(self, shape: Shape) -> Definition:
+        if self._workflow is None:
+            return Definition.from_shape(shape.workflow, shape.stages)
+        if self._workflow.name != shape.workflow:
+            raise TreadleError(f"the store belongs to workflow {shape.workflow!r}, not {self._workflow.name!r}")
+        return self._workflow.definition
 
 
-def _of(state: ItemState, stage: str | None) -> list[WaitingReview]:
-    if state.phase is ItemPhase.CANCELLED:
-        return []
-    found = []
-    for name, row in state.stages.items():
-        if row.state is StageState.AWAITING_REVIEW and stage in (None, name):
-            status = stage_status(state, row)
-            review = status.review_data or ReviewData("(nothing was said about what to decide)", created_at=status.updated_at)
-            found.append(WaitingReview(state.id, name, review, row.attempt))
-    return found
+def _made(state: ItemState, stage: str) -> Any:
+    row, board = state.stages.get(stage), state.boards.get(stage)
+    if row is not None and row.fan_out and row.artefact is None and board is not None:
+        return {child.name: None if child.artefact is None else json.loads(child.artefact) for child in board.rows}
+    return None if row is None or row.artefact is None else json.loads(row.artefact)
+
+
+def _seen(state: ItemState, stage: str) -> Seen | None:
+    review = state.reviews.get(stage)
+    return None if review is None or review.decision is not None else Seen(review.revision, review.digest)
+
+
+def _check_reviewer(reviewer: str) -> None:
+    reason = bad_name(reviewer) or (None if reviewer.strip() else "it is blank")
+    if reason:
+        raise ValueError(f"{reviewer!r:.80} cannot be a reviewer's name: {reason}")
+
+
+def _text(note: str | None) -> str | None:
+    return None if note is None else safe_text(str(note))
+
+
+def _needed(text: str, what: str) -> str:
+    if not str(text or "").strip():
+        raise ValueError(f"{what}: say why, in a few words")
+    return safe_text(text)
+
+
+def _is_a_persons(row: ReviewRow) -> bool:
+    """Neither withdrawn, nor answered for want of an answer, nor carried over (which is decided when it is asked)."""
+    return row.decision is not Decided.WITHDRAWN and row.reviewer != decide.EXPIRED_BY and row.decided != row.opened
+
+
+def _gaps(decisions: Sequence[tuple[str, int]]) -> list[float]:
+    """Seconds from each decision to the same person's next; ``decisions`` are newest first."""
+    later: dict[str, int] = {}
+    gaps = []
+    for reviewer, at in sorted(decisions, key=lambda decision: -decision[1]):
+        if reviewer in later and 0 < later[reviewer] - at < _BREAK * 1_000_000:
+            gaps.append((later[reviewer] - at) / 1_000_000)
+        later[reviewer] = at
+    return gaps
 
 
 async def stored_definition(store: StateStore) -> Definition:

@@ -55,9 +55,15 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class AwaitingReview:
-    """A person must decide before dependents go on."""
+    """A person must decide before dependents go on.
+
+    Args:
+        review: what they are asked.
+        artefact: what the stage made so far; what dependents see if it is approved.
+    """
 
     review: ReviewData
+    artefact: Any = None
 
 
 class SubTask(str):
@@ -96,17 +102,79 @@ Outcome: TypeAlias = Completed | Skipped | AwaitingReview | FanOut
 
 
 @dataclass(frozen=True, slots=True)
+class CriterionResult:
+    """One thing that was looked at: what was wanted, what was found, and whether that is good enough."""
+
+    name: str
+    expected: Any
+    actual: Any
+    passed: bool
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.actual} ({'met' if self.passed else 'missed'}: {self.expected})"
+
+
+@dataclass(frozen=True, slots=True)
 class QualityFeedback:
-    """What the next attempt is told about the last one."""
+    """What the next attempt is told about the last one.
+
+    Gates, errors, timeouts and people all speak to ``ctx.feedback`` in this one type.
+
+    Args:
+        summary: one line.
+        failed_criteria: what was looked at and not good enough.
+        guidance: how to do better, for a person or a model.
+    """
 
     summary: str
+    failed_criteria: Sequence[CriterionResult] = ()
+    guidance: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "failed_criteria", tuple(self.failed_criteria))
+
+    def __str__(self) -> str:
+        parts = [self.summary, *(str(criterion) for criterion in self.failed_criteria)]
+        return "\n".join([*parts, self.guidance] if self.guidance else parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The gate finds the attempt good enough; ``criteria`` is what it looked at."""
+
+    criteria: Sequence[CriterionResult] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The gate finds the attempt not good enough: the next one is told why, if the budget has one left."""
+
+    feedback: QualityFeedback
+    criteria: Sequence[CriterionResult] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Uncertain:
+    """The gate cannot tell: a person must."""
+
+    reason: str
+    criteria: Sequence[CriterionResult] = ()
+
+
+Verdict: TypeAlias = Accepted | Rejected | Uncertain
 
 
 @dataclass(frozen=True, slots=True)
 class Approve:
-    """Accept what waits: the stage completes."""
+    """Accept what waits: the stage completes.
+
+    Args:
+        note: kept with the decision.
+        attempt: the number of the attempt to accept; the last one without it.
+    """
 
     note: str | None = None
+    attempt: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,4 +184,19 @@ class Reject:
     reason: str
 
 
-Decision: TypeAlias = Approve | Reject
+@dataclass(frozen=True, slots=True)
+class ApproveWithEdits:
+    """Accept this in place of what waits: the stage completes, and dependents see ``artefact``."""
+
+    artefact: Any
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RequestChanges:
+    """Have it done again: the stage gets one more attempt, which is told ``feedback``."""
+
+    feedback: str | QualityFeedback
+
+
+Decision: TypeAlias = Approve | Reject | ApproveWithEdits | RequestChanges

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Generic, ParamSpec, TypeVar
 
+from treadle.history import Attempt
 from treadle.outcome import QualityFeedback, SubTask
 
 P = ParamSpec("P")
@@ -95,12 +96,16 @@ class StageContext:
         item_id: the item's id as text.
         attempt: number of this attempt, from 1.
         subtask: which child runs, in a fan-out; ``None`` in the call that fans out.
-        feedback: why the last attempt was not good enough, if there was one.
+        feedback: why the last attempt was not good enough, if there was one: from a gate, an error, a timeout or a person.
+        previous_attempts: those before this one, oldest first.
         upstream: artefacts by stage name, for this stage's dependencies.
         state: what the workflow's lifespan gave; ``None`` without one and in worker processes.
     """
 
-    __slots__ = ("_workflow", "attempt", "feedback", "item_id", "metrics", "on_progress", "stage", "state", "subtask", "upstream")
+    __slots__ = (
+        "_run", "_workflow", "attempt", "feedback", "item_id", "metrics", "on_progress", "previous_attempts", "stage", "state", "subtask",
+        "upstream",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -111,25 +116,33 @@ class StageContext:
         attempt: int = 1,
         subtask: SubTask | None = None,
         feedback: QualityFeedback | None = None,
+        previous_attempts: Sequence[Attempt] = (),
         upstream: Mapping[str, Any] | None = None,
         state: Any = None,
         on_progress: Callable[[float, str | None], None] | None = None,
+        run: int = 0,
     ) -> None:
         self.item_id: str = item_id
         self.stage: str = stage
         self.attempt: int = attempt
         self.subtask: SubTask | None = subtask
         self.feedback: QualityFeedback | None = feedback
+        self.previous_attempts: Sequence[Attempt] = previous_attempts
         self.upstream: Mapping[str, Any] = upstream if upstream is not None else {}
         self.state: Any = state
         self.metrics: dict[str, Any] = {}
         self.on_progress: Callable[[float, str | None], None] | None = on_progress
         self._workflow = workflow
+        self._run = run
 
     @property
     def idempotency_key(self) -> str:
-        """The same for every try of this (item, stage, subtask): give it to services that must act once."""
-        parts = (self._workflow, self.item_id, self.stage, *([self.subtask.name] if self.subtask is not None else []))
+        """The same for every try of this (item, stage, subtask) until it is rerun: give it to services that must act once."""
+        parts = [self._workflow, self.item_id, self.stage]
+        if self.subtask is not None:
+            parts.append(self.subtask.name)
+        if self._run:
+            parts += ["rerun", str(self._run)]
         return hashlib.sha256("\x00".join(parts).encode()).hexdigest()[:32]
 
     def progress(self, fraction: float, note: str | None = None) -> None:

@@ -152,7 +152,11 @@ class StageRow(NamedTuple):
     """Attempts charged to the budget since it was last renewed; ``attempt`` also counts uncharged ones."""
     interruptions: int = 0
     fan_out: bool = False
-    """Whether subtask rows exist; then the artefact is put together from theirs."""
+    """Whether subtask rows exist; then the artefact is put together from theirs, unless a person put another in its place."""
+    reruns: int = 0
+    """How often an operator had it done anew; its attempts are kept apart by this."""
+    feedback: str | None = None
+    """JSON: what the next attempt is told, where that is more than ``error``."""
 
 
 class SubtaskRow(NamedTuple):
@@ -171,6 +175,8 @@ class SubtaskRow(NamedTuple):
     data: str | None = None
     spent: int = 0
     interruptions: int = 0
+    reruns: int = 0
+    feedback: str | None = None
 
 
 class Ended(StrEnum):
@@ -185,7 +191,7 @@ class Ended(StrEnum):
     INTERRUPTED = "interrupted"
 
 
-class Attempt(NamedTuple):
+class AttemptRow(NamedTuple):
     """One try of a stage or subtask, when it has ended."""
 
     stage: str
@@ -208,9 +214,72 @@ class Attempt(NamedTuple):
     retry_after: float | None = None
     """Seconds the stage asked to wait."""
     metrics: str | None = None
+    verdict: str | None = None
+    """JSON: what the gate said."""
+    run: int = 0
+    """How often the stage had been rerun when this was tried."""
 
 
-def implied_attempt(row: StageRow | SubtaskRow) -> Attempt | None:
+class AskedBy(StrEnum):
+    """Why a person is asked."""
+
+    STAGE = "stage"
+    GATE = "gate"
+    POLICY = "policy"
+    SAMPLE = "sample"
+    ESCALATION = "escalation"
+    CHANGE = "change"
+    """A person had edited the result, and a rerun made another one."""
+
+
+class Decided(StrEnum):
+    """How a review ended."""
+
+    APPROVE = "approve"
+    APPROVE_WITH_EDITS = "approve_with_edits"
+    REJECT = "reject"
+    REQUEST_CHANGES = "request_changes"
+    WITHDRAWN = "withdrawn"
+    """Nobody decided: the item was cancelled, or the stage is done anew."""
+
+
+class ReviewRow(NamedTuple):
+    """One question to a person about one stage, and the answer, as stores keep it. Earlier revisions stay."""
+
+    stage: str
+    revision: int
+    """From 1 for a stage of an item; a question asked anew is a new one."""
+    asked_by: AskedBy
+    attempt: int
+    opened: int
+    question: str
+    """JSON: summary and details."""
+    digest: str
+    """Names the content that waits, so that nobody decides on what they have not seen."""
+    gate: str | None = None
+    verdict: str | None = None
+    """The gate's word about what waits."""
+    due: int | None = None
+    then: str | None = None
+    """What is answered when ``due`` has passed."""
+    author: str | None = None
+    """Who may not decide."""
+    holder: str | None = None
+    held_until: int | None = None
+    before: str | None = None
+    """JSON: what the machine made last time and what a person made of it, when this time differs."""
+    decision: Decided | None = None
+    reviewer: str | None = None
+    decided: int | None = None
+    note: str | None = None
+    edited: str | None = None
+    patch: str | None = None
+    """JSON Patch from what waited to ``edited``."""
+    output: str | None = None
+    """What waited, where the decision put something else in its place."""
+
+
+def implied_attempt(row: StageRow | SubtaskRow) -> AttemptRow | None:
     """The attempt that a finished row itself records.
 
     An attempt that succeeded and has nothing more to say than its row says is not stored again.
@@ -220,7 +289,7 @@ def implied_attempt(row: StageRow | SubtaskRow) -> Attempt | None:
     seq, summary = (row.seq, None) if isinstance(row, SubtaskRow) else (None, row.summary)
     how = Ended.COMPLETED if row.state is StageState.COMPLETED else Ended.SKIPPED
     started = row.updated if row.started is None else row.started
-    return Attempt(row.stage, seq, row.attempt, started, row.updated, how, row.artefact, summary)
+    return AttemptRow(row.stage, seq, row.attempt, started, row.updated, how, row.artefact, summary, run=row.reruns)
 
 
 class EventRow(NamedTuple):
@@ -239,6 +308,8 @@ class Rest(NamedTuple):
     phase: ItemPhase
     wake: int | None
     priority: int = 0
+    expiry: int | None = None
+    """When an unanswered review is answered by itself: nobody waits for that, but whoever is there then sees to it."""
 
 
 Unit = tuple[str, int | None]
@@ -251,19 +322,24 @@ class Transition(NamedTuple):
     at: int
     stages: Sequence[StageRow] = ()
     subtasks: Sequence[SubtaskRow] = ()
-    attempts: Sequence[Attempt] = ()
+    attempts: Sequence[AttemptRow] = ()
     events: Sequence[EventRow] = ()
     rest: Rest | None = None
     starts: Sequence[Unit] = ()
     """Marked running here: run them as soon as this is durable."""
     ready: Sequence[str] = ()
     """Stages that could start but need leave first: a free slot, or their ``when``."""
+    reviews: Sequence[ReviewRow] = ()
+    cleared: Sequence[str] = ()
+    """Stages whose subtasks are no more."""
+    revokes: bool = False
+    """Whether the item is taken from whoever holds it."""
 
 
 class SubtaskBoard:
     """The children of one fan-out, with what spares walking over them at every step."""
 
-    __slots__ = ("failed", "later", "pending", "rows", "running", "unfinished")
+    __slots__ = ("asked", "failed", "later", "pending", "rows", "running", "unfinished")
 
     def __init__(self, rows: Iterable[SubtaskRow] = ()) -> None:
         self.rows: list[SubtaskRow] = []
@@ -274,6 +350,8 @@ class SubtaskBoard:
         self.unfinished: int = 0
         self.running: int = 0
         self.failed: int = 0
+        self.asked: int = 0
+        """Children that wait for a person."""
         for row in rows:
             self.put(row)
 
@@ -288,9 +366,11 @@ class SubtaskBoard:
             self.unfinished -= before.state in _OPEN
             self.running -= before.state is StageState.RUNNING
             self.failed -= before.state is StageState.FAILED
+            self.asked -= before.state is StageState.AWAITING_REVIEW
         self.unfinished += row.state in _OPEN
         self.running += row.state is StageState.RUNNING
         self.failed += row.state is StageState.FAILED
+        self.asked += row.state is StageState.AWAITING_REVIEW
         if row.state is StageState.PENDING:
             if row.due is None:
                 self.pending.append(row.seq)
@@ -328,6 +408,7 @@ class ItemState:
         "payload",
         "phase",
         "priority",
+        "reviews",
         "running",
         "stages",
         "unmet",
@@ -346,6 +427,7 @@ class ItemState:
         added: int = 0,
         stages: dict[str, StageRow] | None = None,
         boards: dict[str, SubtaskBoard] | None = None,
+        reviews: dict[str, ReviewRow] | None = None,
     ) -> None:
         self.id: str = id
         self.payload: str | None = payload
@@ -360,6 +442,8 @@ class ItemState:
         self.added: int = added
         self.stages: dict[str, StageRow] = stages if stages is not None else {}
         self.boards: dict[str, SubtaskBoard] = boards if boards is not None else {}
+        self.reviews: dict[str, ReviewRow] = reviews if reviews is not None else {}
+        """The latest review of each stage that was ever asked about."""
         self.unmet: dict[str, int] = {}
         """How many dependencies of each stage are not finished; filled by ``decide.count``."""
         self.running: int = 0

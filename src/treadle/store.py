@@ -16,9 +16,12 @@ from treadle.errors import StoreCorrupt
 from treadle.event import WorkflowEvent
 from treadle.outcome import ReviewData
 from treadle.state import (
-    Attempt,
+    AskedBy,
+    AttemptRow,
+    Decided,
     ItemPhase,
     ItemState,
+    ReviewRow,
     StageRow,
     StageState,
     StageStatus,
@@ -60,6 +63,13 @@ class Shape(NamedTuple):
     workflow: str
     stages: Mapping[str, Sequence[str]]
     """Each stage with the stages it waits for, in topological order."""
+    artefacts: Mapping[str, Mapping[str, Any]] = {}
+    """The JSON schema of each stage's artefact; empty where any value will do."""
+
+    @classmethod
+    def of(cls, flow: Definition) -> Shape:
+        """The shape of a definition."""
+        return cls(flow.name, {n: s.needs for n, s in flow.stages.items()}, {n: s.codec.schema for n, s in flow.stages.items()})
 
 
 class Counts(NamedTuple):
@@ -81,6 +91,28 @@ class Filter(NamedTuple):
     state: StageState | None = None
     phase: ItemPhase | None = None
     prefix: str | None = None
+
+
+class ReviewFilter(NamedTuple):
+    """Which reviews a page holds; what is ``None`` does not matter."""
+
+    stage: str | None = None
+    asked_by: AskedBy | None = None
+    verdict: str | None = None
+    """The gate's word: ``uncertain``, ``rejected`` or ``accepted``."""
+    holder: str | None = None
+    """In this person's hands; the empty string: in nobody's."""
+    opened_before: int | None = None
+    item_id: str | None = None
+    is_open: bool | None = True
+
+
+class StoredReview(NamedTuple):
+    """A review with its place, by which pages go on."""
+
+    cursor: int
+    item_id: str
+    row: ReviewRow
 
 
 class StateStore(ABC):
@@ -136,6 +168,7 @@ class StateStore(ABC):
         """Take up to ``limit`` items whose time has come, by priority, then by how long they wait.
 
         Items of workers that are dead are free: no heartbeat for ``lease`` microseconds, or ``is_gone`` says so.
+        The time of an item whose ``expiry`` has passed has come too, but ``Claimed.wake`` does not tell of expiries.
         ``only`` takes just that item, even if it rests, unless somebody holds it.
         """
 
@@ -153,8 +186,8 @@ class StateStore(ABC):
     async def revise(self, item_id: str, change: Callable[[ItemState], Transition], *, create: bool = False) -> None:
         """Write what ``change`` makes of the item's rows, claimed or not; nobody else writes in between.
 
-        A ``rest`` counts only while nobody holds the item, except that a cancelled item is taken from its
-        holder. With ``create``, an unknown item is made, without content. What ``change`` raises comes out,
+        A ``rest`` counts only while nobody holds the item; a change that ``revokes`` takes it from its holder
+        first. With ``create``, an unknown item is made, without content. What ``change`` raises comes out,
         and nothing is written.
 
         Raises:
@@ -166,8 +199,14 @@ class StateStore(ABC):
         """The item with its rows, without a claim."""
 
     @abstractmethod
-    async def attempts(self, item_id: str, stage: str) -> list[tuple[str | None, Attempt]]:
-        """All attempts that ended, oldest first, each with the name of its subtask."""
+    async def attempts(self, item_id: str, stage: str, *, seq: int | None = None) -> list[tuple[str | None, AttemptRow]]:
+        """All attempts that ended, oldest first, each with the name of its subtask; with ``seq``, only that subtask's."""
+
+    @abstractmethod
+    async def reviews(
+        self, wanted: ReviewFilter, after: int | None, limit: int, *, newest_first: bool = False
+    ) -> list[StoredReview]:
+        """Reviews in the order they were opened (or the other way round), behind the cursor ``after``."""
 
     @abstractmethod
     async def events(self, after: int, limit: int, item_id: str | None = None) -> list[WorkflowEvent]:
@@ -204,11 +243,18 @@ class StateStore(ABC):
 
         def change(state: ItemState) -> Transition:
             row = state.stages.get(stage) or StageRow(stage, status.state, 0, 0)
+            asked = state.reviews.get(stage)
+            reviews = []
+            if review is not None and status.state is StageState.AWAITING_REVIEW:
+                number = 1 if asked is None else asked.revision + (asked.decision is not None)
+                reviews.append(ReviewRow(stage, number, AskedBy.STAGE, status.attempt, now_us(), review, ""))
+            elif asked is not None and asked.decision is None:
+                reviews.append(asked._replace(decision=Decided.WITHDRAWN, decided=now_us()))
             row = row._replace(
                 state=status.state, attempt=status.attempt, updated=to_us(status.updated_at), started=times[0], due=times[1],
                 error=status.error, review=review, version=status.version,
             )  # fmt: skip
-            return Transition(now_us(), stages=[row])
+            return Transition(now_us(), stages=[row], reviews=reviews)
 
         await self.revise(checked_id(item_id), change, create=True)
 

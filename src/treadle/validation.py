@@ -13,8 +13,9 @@ from treadle import graph
 from treadle.codec import ANY, Codec, ItemCodec
 from treadle.definition import EXECUTORS, INLINE, PROCESS, THREAD, Definition, StageDefinition
 from treadle.fits import artefact_type, fits
+from treadle.gates import QualityGate, as_gate
 from treadle.outcome import FanOut
-from treadle.policy import RetryBudget
+from treadle.policy import RetryBudget, ReviewPolicy
 from treadle.signature import CTX, ITEM, MISSING, OUTCOME, SUBTASK, Signature, read
 from treadle.stage import Stage, StageFunction
 
@@ -173,6 +174,10 @@ def _check_options(reading: _Reading, findings: _Findings) -> None:
         findings.add(f"stage {name!r} has when={when!r}; give a function")
     if (retry := options.get("retry")) is not None and not isinstance(retry, RetryBudget):
         findings.add(f"stage {name!r} has retry={retry!r}; give a RetryBudget")
+    if (gate := options.get("gate")) is not None and not callable(gate) and not isinstance(gate, QualityGate):
+        findings.add(f"stage {name!r} has gate={gate!r}; give a QualityGate, or a function (item, output, ctx)")
+    if not isinstance(options.get("review", ReviewPolicy.NEVER), ReviewPolicy):
+        findings.add(f"stage {name!r} has review={options['review']!r}; give a ReviewPolicy")
     timeout = options.get("timeout")
     if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
         findings.add(f"stage {name!r} has timeout={timeout!r}; give seconds, more than 0")
@@ -251,7 +256,10 @@ def _build(reading: _Reading, readings: Mapping[str, _Reading], codec: Codec) ->
     retry = options.get("retry") or RetryBudget()
     limits = [seconds for seconds in (options.get("timeout"), retry.attempt_timeout) if seconds is not None]
     executor = options.get("executor") or (INLINE if reading.body.is_async else THREAD)
+    handler_executor = options.get("executor") or (INLINE if reading.handler.is_async else THREAD)
     timeout = min(limits, default=None)
+    gate = None if options.get("gate") is None else as_gate(options["gate"])
+    review: ReviewPolicy = options.get("review", ReviewPolicy.NEVER)
     return StageDefinition(
         name=reading.draft.name,
         body=reading.body,
@@ -266,9 +274,16 @@ def _build(reading: _Reading, readings: Mapping[str, _Reading], codec: Codec) ->
         timeout=timeout,
         limit=options.get("limit"),
         executor=executor,
-        handler_executor=options.get("executor") or (INLINE if reading.handler.is_async else THREAD),
+        handler_executor=handler_executor,
         version=options.get("version"),
         priority=options.get("priority", 0),
         asks_leave=reading.when is not None or options.get("limit") is not None,
-        bare=executor == INLINE and timeout is None and reading.before is None and reading.after is None,
+        bare=executor == handler_executor == INLINE
+        and timeout is None
+        and gate is None
+        and reading.before is None
+        and reading.after is None,
+        gate=gate,
+        review=review,
+        judged=gate is not None or review.always or bool(review.samples),
     )

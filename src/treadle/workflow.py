@@ -12,7 +12,8 @@ from treadle import drawing, graph
 from treadle.codec import ANY
 from treadle.definition import Definition
 from treadle.errors import InvalidWorkflow, StageNotFound
-from treadle.policy import RetryBudget
+from treadle.gates import GateFunction, QualityGate
+from treadle.policy import RetryBudget, ReviewPolicy
 from treadle.stage import Stage, StageFunction
 from treadle.validation import Draft, validate
 
@@ -36,6 +37,8 @@ class StageOptions(TypedDict, total=False):
         after: stages it waits for, beside those its parameters name.
         when: called with what its parameters name; a false answer skips the stage.
         retry: the attempts it may spend; one without.
+        gate: who judges an attempt: a ``QualityGate``, or a function ``(item, output, ctx)`` that returns a verdict.
+        review: when a person decides; never without.
         timeout: seconds an attempt may take, hooks included.
         limit: how many calls of it may run at once in one engine.
         executor: ``inline`` (the event loop; async functions), ``thread`` (plain functions) or ``process``.
@@ -46,6 +49,8 @@ class StageOptions(TypedDict, total=False):
     after: Sequence[str]
     when: Callable[..., bool] | None
     retry: RetryBudget
+    gate: QualityGate | GateFunction | None
+    review: ReviewPolicy
     timeout: float | None
     limit: int | None
     executor: str | None

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from treadle import RetryBudget, StageState, decide
 from treadle.definition import Definition
-from treadle.state import Attempt, Ended, ItemPhase, ItemState, Transition
+from treadle.state import AttemptRow, Ended, ItemPhase, ItemState, Transition
 
 NAMES = ("a", "b", "c", "d", "e")
 
@@ -68,6 +68,6 @@ def test_promises_hold_for_every_course_of_events(
             charged[stage] += 1
             assert charged[stage] <= budget
         children = [(f"s{n}", None) for n in range(data.draw(st.integers(0, 5)))] if how is Ended.FAN_OUT else ()
-        attempt = Attempt(stage, seq, number, now, now, how, subtasks=children, retry=data.draw(st.booleans()), review="{}")
+        attempt = AttemptRow(stage, seq, number, now, now, how, subtasks=children, retry=data.draw(st.booleans()), review="{}")
         change = decide.settle(flow, state, attempt, now, 0.5, window)
     raise AssertionError("the item never came to rest")

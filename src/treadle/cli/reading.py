@@ -18,7 +18,7 @@ from treadle.cli.common import Format, WrongUse, as_json, clean, existing_store,
 from treadle.clock import from_us
 from treadle.errors import ItemNotFound, StageNotFound
 from treadle.event import WorkflowEvent
-from treadle.state import Attempt, ItemPhase, ItemState, StageState
+from treadle.state import AttemptRow, ItemPhase, ItemState, StageState
 from treadle.status import GLYPHS, ago, item_status, pipeline_status
 from treadle.store import Filter, StateStore
 
@@ -194,7 +194,7 @@ async def _stage_json(store: StateStore, state: ItemState, name: str) -> dict[st
     return {"stage": name, "state": stands, "error": row.error if row else None, "artefact": artefact, "attempts": attempts}
 
 
-def _attempt_json(subtask: str | None, attempt: Attempt) -> dict[str, Any]:
+def _attempt_json(subtask: str | None, attempt: AttemptRow) -> dict[str, Any]:
     return {
         "subtask": subtask,
         "number": attempt.number,

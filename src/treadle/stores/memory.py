@@ -14,18 +14,18 @@ from treadle.definition import Definition
 from treadle.errors import ItemNotFound, LeaseLost, StoreError
 from treadle.event import WorkflowEvent
 from treadle.state import (
-    Attempt,
+    AttemptRow,
     EventRow,
     ItemPhase,
     ItemState,
+    ReviewRow,
     StageRow,
     StageState,
     SubtaskBoard,
     SubtaskRow,
     Transition,
-    implied_attempt,
 )
-from treadle.store import Claimed, Counts, Filter, NewItem, Shape, StateStore, WorkerIdentity
+from treadle.store import Claimed, Counts, Filter, NewItem, ReviewFilter, Shape, StateStore, StoredReview, WorkerIdentity
 from treadle.stores.shared import merge_attempts, other_workflow, removed_stages, workflow_event
 
 
@@ -43,13 +43,14 @@ _DONE = _Done()
 class _Record:
     """One item as it is stored."""
 
-    __slots__ = ("attempts", "state", "wake", "worker")
+    __slots__ = ("attempts", "expiry", "state", "wake", "worker")
 
     def __init__(self, state: ItemState) -> None:
         self.state = state
         self.worker: int | None = None
         self.wake: int | None = None
-        self.attempts: list[Attempt] = []
+        self.expiry: int | None = None
+        self.attempts: dict[tuple[str, int | None, int, int], AttemptRow] = {}
 
 
 class _Storage:
@@ -62,6 +63,11 @@ class _Storage:
         """Sorted, for pages."""
         self.queue: list[tuple[int, int, int, str]] = []
         """A heap of (-priority, wake, key, id); stale entries are dropped when they surface."""
+        self.expiries: list[tuple[int, str]] = []
+        """A heap of expiry and id; stale entries are dropped when they surface."""
+        self.reviews: list[tuple[str, ReviewRow]] = []
+        """Item and row; the cursor is the place, from 1."""
+        self.review_place: dict[tuple[str, str, int], int] = {}
         self.events: list[tuple[str, int, EventRow]] = []
         """Item, time and event; the cursor is the place, from 1."""
         self.workers: dict[int, tuple[WorkerIdentity, int]] = {}
@@ -95,7 +101,7 @@ class MemoryStateStore(StateStore):
 
     async def bind(self, flow: Definition) -> None:
         storage = self._storage
-        new = Shape(flow.name, {name: stage.needs for name, stage in flow.stages.items()})
+        new = Shape.of(flow)
         if storage.shape is not None:
             _check_shape(storage.shape, new, storage)
             if set(new.stages) - set(storage.shape.stages):
@@ -180,6 +186,11 @@ class MemoryStateStore(StateStore):
 
     def _claim_due(self, worker: int, limit: int, now: int) -> Claimed:
         storage = self._storage
+        while storage.expiries and storage.expiries[0][0] <= now:
+            expiry, item_id = heappop(storage.expiries)
+            record = storage.records[item_id]
+            if record.expiry == expiry and record.worker is None:
+                self._wake(record, expiry)
         taken: list[ItemState] = []
         later: list[tuple[int, int, int, str]] = []
         while storage.queue and len(taken) < limit:
@@ -196,7 +207,7 @@ class MemoryStateStore(StateStore):
         return Claimed(taken, min((entry[1] for entry in storage.queue), default=None) if len(taken) < limit else now)
 
     def _take(self, record: _Record, worker: int) -> ItemState:
-        record.worker, record.wake = worker, None
+        record.worker, record.wake, record.expiry = worker, None, None
         record.state.fence += 1
         return _copy(record.state)
 
@@ -214,24 +225,25 @@ class MemoryStateStore(StateStore):
     def _write(self, record: _Record, change: Transition) -> None:
         state = record.state
         for row in change.stages:
-            before = state.stages.get(row.stage)
-            if before is not None and before.state.is_finished and not row.state.is_finished:
-                self._keep(record, implied_attempt(before))
             state.stages[row.stage] = row
+        for stage in change.cleared:
+            state.boards.pop(stage, None)
         for child in change.subtasks:
             state.boards.setdefault(child.stage, SubtaskBoard()).put(child)
         for attempt in change.attempts:
-            self._keep(record, attempt)
+            record.attempts[attempt.stage, attempt.seq, attempt.run, attempt.number] = attempt
+        for review in change.reviews:
+            state.reviews[review.stage] = review
+            place = self._storage.review_place.setdefault((state.id, review.stage, review.revision), len(self._storage.reviews))
+            self._storage.reviews[place : place + 1] = [(state.id, review)]
         self._tell(state.id, change.at, change.events)
-
-    @staticmethod
-    def _keep(record: _Record, attempt: Attempt | None) -> None:
-        if attempt is not None:
-            record.attempts.append(attempt)
 
     def _settle(self, record: _Record, change: Transition, wake: int | None) -> None:
         assert change.rest is not None  # noqa: S101 - the callers looked
         record.state.phase, record.state.priority = change.rest.phase, change.rest.priority
+        record.expiry = change.rest.expiry
+        if record.expiry is not None:
+            heappush(self._storage.expiries, (record.expiry, record.state.id))
         self._wake(record, wake)
 
     async def revise(self, item_id: str, change: Callable[[ItemState], Transition], *, create: bool = False) -> None:
@@ -243,7 +255,7 @@ class MemoryStateStore(StateStore):
             record = self._create(item_id, made.at)
         self._write(record, made)
         record.state.news += 1
-        if made.rest is not None and made.rest.phase is ItemPhase.CANCELLED:
+        if made.revokes:
             record.worker = None
             record.state.fence += 1
         if made.rest is not None and record.worker is None:
@@ -253,14 +265,33 @@ class MemoryStateStore(StateStore):
         record = self._storage.records.get(item_id)
         return _copy(record.state) if record is not None else None
 
-    async def attempts(self, item_id: str, stage: str) -> list[tuple[str | None, Attempt]]:
+    async def attempts(self, item_id: str, stage: str, *, seq: int | None = None) -> list[tuple[str | None, AttemptRow]]:
         record = self._storage.records.get(item_id)
         if record is None:
             return []
         board = record.state.boards.get(stage) or SubtaskBoard()
         row = record.state.stages.get(stage)
         rows: list[StageRow | SubtaskRow] = [*([] if row is None or row.fan_out else [row]), *board.rows]
-        return merge_attempts([a for a in record.attempts if a.stage == stage], rows)
+        if seq is not None:
+            rows = [board.rows[seq]]
+        stored = [a for a in record.attempts.values() if a.stage == stage and seq in (None, a.seq)]
+        return merge_attempts(stored, rows)
+
+    async def reviews(
+        self, wanted: ReviewFilter, after: int | None, limit: int, *, newest_first: bool = False
+    ) -> list[StoredReview]:
+        stored, found = self._storage.reviews, []
+        if newest_first:
+            places = range((len(stored) if after is None else after - 1) - 1, -1, -1)
+        else:
+            places = range(after or 0, len(stored))
+        for place in places:
+            item_id, row = stored[place]
+            if _wanted(wanted, item_id, row):
+                found.append(StoredReview(place + 1, item_id, row))
+                if len(found) == limit:
+                    break
+        return found
 
     async def events(self, after: int, limit: int, item_id: str | None = None) -> list[WorkflowEvent]:
         journal, found = self._storage.events, []
@@ -309,6 +340,19 @@ def _copy(state: ItemState, *, boards: bool = True) -> ItemState:
         added=state.added,
         stages=dict(state.stages),
         boards={name: SubtaskBoard(board.rows) for name, board in state.boards.items()} if boards else {},
+        reviews=dict(state.reviews),
+    )
+
+
+def _wanted(wanted: ReviewFilter, item_id: str, row: ReviewRow) -> bool:
+    return (
+        wanted.stage in (None, row.stage)
+        and wanted.asked_by in (None, row.asked_by)
+        and wanted.verdict in (None, row.verdict)
+        and wanted.holder in (None, row.holder or "")
+        and wanted.item_id in (None, item_id)
+        and (wanted.opened_before is None or row.opened < wanted.opened_before)
+        and wanted.is_open in (None, row.decision is None)
     )
 
 

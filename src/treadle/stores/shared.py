@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from treadle.clock import from_us
 from treadle.event import WorkflowEvent
-from treadle.state import Attempt, EventRow, StageRow, SubtaskRow, implied_attempt
+from treadle.state import AttemptRow, EventRow, StageRow, SubtaskRow, implied_attempt
 
 
 def other_workflow(stored: str, given: str) -> str:
@@ -37,12 +37,14 @@ def workflow_event(cursor: int, at: int, item_id: str, row: EventRow) -> Workflo
     )
 
 
-def merge_attempts(stored: Sequence[Attempt], rows: Sequence[StageRow | SubtaskRow]) -> list[tuple[str | None, Attempt]]:
+def merge_attempts(stored: Sequence[AttemptRow], rows: Sequence[StageRow | SubtaskRow]) -> list[tuple[str | None, AttemptRow]]:
     """Stored attempts and those that finished rows imply, oldest first, with the names of subtasks."""
     names = {row.seq: row.name for row in rows if isinstance(row, SubtaskRow)}
-    known = {(attempt.seq, attempt.number) for attempt in stored}
+    known = {(attempt.seq, attempt.run, attempt.number) for attempt in stored}
     implied = [
-        attempt for row in rows if (attempt := implied_attempt(row)) is not None and (attempt.seq, attempt.number) not in known
+        attempt
+        for row in rows
+        if (attempt := implied_attempt(row)) is not None and (attempt.seq, attempt.run, attempt.number) not in known
     ]
-    found = sorted([*stored, *implied], key=lambda attempt: (attempt.started, attempt.number))
+    found = sorted([*stored, *implied], key=lambda attempt: (attempt.run, attempt.started, attempt.number))
     return [(None if attempt.seq is None else names.get(attempt.seq), attempt) for attempt in found]

@@ -15,8 +15,8 @@ from treadle.clock import now_us
 from treadle.definition import Definition
 from treadle.errors import ItemNotFound, StoreCorrupt, StoreError, StoreUnavailable
 from treadle.event import WorkflowEvent
-from treadle.state import Attempt, ItemPhase, ItemState, StageState, SubtaskBoard, Transition, implied_attempt
-from treadle.store import Claimed, Counts, Filter, NewItem, Shape, StateStore, WorkerIdentity
+from treadle.state import AttemptRow, ItemPhase, ItemState, StageRow, StageState, SubtaskBoard, SubtaskRow, Transition
+from treadle.store import Claimed, Counts, Filter, NewItem, ReviewFilter, Shape, StateStore, StoredReview, WorkerIdentity
 from treadle.stores.opening import Opening
 from treadle.stores.shared import merge_attempts, other_workflow, removed_stages, workflow_event
 from treadle.stores.sqlite_rows import (
@@ -26,8 +26,10 @@ from treadle.stores.sqlite_rows import (
     STATE_OF,
     Names,
     read_attempts,
+    read_children,
     read_events,
     read_items,
+    read_reviews,
     shape_of,
     write_changes,
     write_rows,
@@ -125,14 +127,14 @@ class SqliteStateStore(StateStore):
     # the workflow
 
     async def bind(self, flow: Definition) -> None:
-        given, text = Shape(flow.name, {name: stage.needs for name, stage in flow.stages.items()}), flow.to_json()
+        given, text = Shape.of(flow), flow.to_json()
 
         def act(con: Con) -> None:
             stored = con.execute("SELECT definition FROM workflow").fetchone()
             if stored is not None and stored[0] == text:
                 return
             if stored is not None:
-                self._check_shape(con, Shape(*shape_of(stored[0])), given)
+                self._check_shape(con, shape_of(stored[0]), given)
             for name in given.stages:
                 self._names.number(con, name)
             con.execute("INSERT OR REPLACE INTO workflow VALUES (1, ?, ?)", (given.workflow, text))
@@ -161,7 +163,7 @@ class SqliteStateStore(StateStore):
 
     async def shape(self) -> Shape | None:
         row = await self._read(lambda con: con.execute("SELECT definition FROM workflow").fetchone())
-        return None if row is None else Shape(*shape_of(row[0]))
+        return None if row is None else shape_of(row[0])
 
     # items and claims
 
@@ -225,6 +227,7 @@ class SqliteStateStore(StateStore):
                 cancelled = PHASE_CODE[ItemPhase.CANCELLED]
                 query, values = "SELECT id FROM items WHERE key = ? AND worker IS NULL AND phase <> ?", (only, cancelled)
                 return Claimed(self._take(con, worker, [row[0] for row in con.execute(query, values)]), None)
+            con.execute("UPDATE items SET wake = expiry, expiry = NULL WHERE expiry <= ? AND worker IS NULL", (now,))
             query = f"SELECT id {_DUE} AND wake <= ? ORDER BY priority DESC, wake, id LIMIT ?"
             keys = [row[0] for row in con.execute(query, (now, limit))]
             taken = self._take(con, worker, keys)
@@ -237,7 +240,7 @@ class SqliteStateStore(StateStore):
         if not keys:
             return []
         con.execute(
-            "UPDATE items SET worker = ?, wake = NULL, fence = fence + 1 WHERE id IN (SELECT value FROM json_each(?))",
+            "UPDATE items SET worker = ?, wake = NULL, expiry = NULL, fence = fence + 1 WHERE id IN (SELECT value FROM json_each(?))",
             (worker, json.dumps(keys)),
         )
         found = read_items(con, self._names, keys)
@@ -260,16 +263,16 @@ class SqliteStateStore(StateStore):
             worker = None if row is None else row[1]
             if row is None:
                 state.key = int(con.execute("INSERT INTO items (key, added) VALUES (?, ?)", (item_id, made.at)).lastrowid or 0)
-            write_rows(con, self._names, [(state, _with_implied(state, made))])
+            write_rows(con, self._names, [(state, made)])
             con.execute("UPDATE items SET news = news + 1 WHERE id = ?", (state.key,))
             rest = made.rest
-            if rest is not None and rest.phase is ItemPhase.CANCELLED:
+            if made.revokes:
                 con.execute("UPDATE items SET worker = NULL, fence = fence + 1 WHERE id = ?", (state.key,))
                 worker = None
             if rest is not None and worker is None:
                 con.execute(
-                    "UPDATE items SET phase = ?, priority = ?, wake = ? WHERE id = ?",
-                    (PHASE_CODE[rest.phase], rest.priority, rest.wake, state.key),
+                    "UPDATE items SET phase = ?, priority = ?, wake = ?, expiry = ? WHERE id = ?",
+                    (PHASE_CODE[rest.phase], rest.priority, rest.wake, rest.expiry, state.key),
                 )
 
         await self._write(act)
@@ -283,13 +286,26 @@ class SqliteStateStore(StateStore):
 
         return await self._read(act)
 
-    async def attempts(self, item_id: str, stage: str) -> list[tuple[str | None, Attempt]]:
-        state = await self.load(item_id)
-        if state is None:
-            return []
-        stored = await self._read(lambda con: read_attempts(con, state.key, stage))
-        row, board = state.stages.get(stage), state.boards.get(stage) or SubtaskBoard()
-        return merge_attempts(stored, [*([] if row is None or row.fan_out else [row]), *board.rows])
+    async def attempts(self, item_id: str, stage: str, *, seq: int | None = None) -> list[tuple[str | None, AttemptRow]]:
+        def act(con: Con) -> list[tuple[str | None, AttemptRow]]:
+            found = con.execute("SELECT id FROM items WHERE key = ?", (item_id,)).fetchone()
+            if found is None:
+                return []
+            rows: list[StageRow | SubtaskRow]
+            if seq is not None:
+                rows = list(read_children(con, self._names, found[0], stage, seq))
+            else:
+                state = _readable(read_items(con, self._names, [found[0]])[found[0]])
+                row, board = state.stages.get(stage), state.boards.get(stage) or SubtaskBoard()
+                rows = [*([] if row is None or row.fan_out else [row]), *board.rows]
+            return merge_attempts(read_attempts(con, found[0], stage, seq), rows)
+
+        return await self._read(act)
+
+    async def reviews(
+        self, wanted: ReviewFilter, after: int | None, limit: int, *, newest_first: bool = False
+    ) -> list[StoredReview]:
+        return await self._read(lambda con: read_reviews(con, self._names, wanted, after, limit, newest_first=newest_first))
 
     async def events(self, after: int, limit: int, item_id: str | None = None) -> list[WorkflowEvent]:
         rows = await self._read(lambda con: read_events(con, after, limit, item_id))
@@ -321,7 +337,7 @@ class SqliteStateStore(StateStore):
         where, values = _conditions(wanted)
         if after is not None:
             where.append("i.key > :after")
-        query = f"SELECT i.id FROM items i WHERE {' AND '.join(where) or '1'} ORDER BY i.key LIMIT :limit"  # noqa: S608 - only constants
+        query = f"SELECT i.id FROM items i WHERE {' AND '.join(where) or '1'} ORDER BY i.key LIMIT :limit"
 
         def act(con: Con) -> list[ItemState]:
             keys = [row[0] for row in con.execute(query, values | {"after": after, "limit": limit})]
@@ -363,18 +379,6 @@ def _readable(item: ItemState | StoreCorrupt) -> ItemState:
     if isinstance(item, StoreCorrupt):
         raise item
     return item
-
-
-def _with_implied(state: ItemState, made: Transition) -> Transition:
-    """Rows that stop being finished take the record of their attempt with them: keep it as a row of its own."""
-    kept = [
-        attempt
-        for row in made.stages
-        if (before := state.stages.get(row.stage)) is not None
-        and not row.state.is_finished
-        and (attempt := implied_attempt(before))
-    ]
-    return made._replace(attempts=[*made.attempts, *kept])
 
 
 def _same(stored: str, given: str) -> bool:

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from treadle.errors import LeaseLost, StoreCorrupt
 from treadle.event import EventKind
 from treadle.state import (
-    Attempt,
+    AskedBy,
+    AttemptRow,
+    Decided,
     Ended,
     EventRow,
     ItemPhase,
     ItemState,
+    ReviewRow,
     StageRow,
     StageState,
     SubtaskBoard,
     SubtaskRow,
     Transition,
 )
+from treadle.store import ReviewFilter, Shape, StoredReview
 from treadle.stores.sqlite_schema import STATES
 
 STATE_OF = [StageState(word) for word in STATES]
@@ -33,26 +37,41 @@ KINDS = (
     EventKind.STAGE_SKIPPED, EventKind.STAGE_INTERRUPTED, EventKind.STAGE_RETRIED, EventKind.RETRY_SCHEDULED,
     EventKind.REVIEW_REQUIRED, EventKind.REVIEW_DECIDED, EventKind.FAN_OUT_STARTED, EventKind.SUBTASK_STARTED,
     EventKind.SUBTASK_COMPLETED, EventKind.SUBTASK_FAILED, EventKind.SUBTASK_SKIPPED, EventKind.WORKFLOW_COMPLETED,
-    EventKind.ITEM_CANCELLED,
+    EventKind.ITEM_CANCELLED, EventKind.QUALITY_CHECK_PASSED, EventKind.QUALITY_CHECK_FAILED, EventKind.RETRY_ATTEMPT,
+    EventKind.ESCALATED, EventKind.REVIEW_REOPENED, EventKind.STAGE_RERUN,
 )  # fmt: skip
 KIND_CODE = {kind: code for code, kind in enumerate(KINDS)}
 
 FENCES = "SELECT id, fence FROM items WHERE worker IS NOT NULL AND id IN (SELECT value FROM json_each(?))"
 PUT_STAGE = (
-    "INSERT INTO stages VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO UPDATE SET state = excluded.state,"
+    "INSERT INTO stages VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO UPDATE SET state = excluded.state,"
     " attempt = excluded.attempt, updated = excluded.updated, started = excluded.started, due = excluded.due, error = excluded.error,"
     " artefact = excluded.artefact, summary = excluded.summary, review = excluded.review, version = excluded.version,"
-    " spent = excluded.spent, interruptions = excluded.interruptions, fan_out = excluded.fan_out"
+    " spent = excluded.spent, interruptions = excluded.interruptions, fan_out = excluded.fan_out, reruns = excluded.reruns,"
+    " feedback = excluded.feedback"
 )
 PUT_SUBTASK = (
-    "INSERT INTO subtasks VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO UPDATE SET state = excluded.state,"
+    "INSERT INTO subtasks VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO UPDATE SET state = excluded.state,"
     " attempt = excluded.attempt, updated = excluded.updated, started = excluded.started, due = excluded.due, error = excluded.error,"
-    " artefact = excluded.artefact, data = excluded.data, spent = excluded.spent, interruptions = excluded.interruptions"
+    " artefact = excluded.artefact, data = excluded.data, spent = excluded.spent, interruptions = excluded.interruptions,"
+    " reruns = excluded.reruns, feedback = excluded.feedback"
 )
-PUT_ATTEMPT = "INSERT OR REPLACE INTO attempts VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"
+PUT_ATTEMPT = "INSERT OR REPLACE INTO attempts VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+_REVIEW = (
+    "item, stage, revision, asked_by, attempt, opened, question, digest, gate, verdict, due, due_then, author, holder, held_until, before,"
+    " decision, reviewer, decided, note, edited, patch, output"
+)
+PUT_REVIEW = (
+    f"INSERT INTO reviews ({_REVIEW}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO UPDATE SET"
+    " asked_by = excluded.asked_by, attempt = excluded.attempt, question = excluded.question, digest = excluded.digest,"
+    " due = excluded.due, due_then = excluded.due_then, holder = excluded.holder, held_until = excluded.held_until,"
+    " decision = excluded.decision, reviewer = excluded.reviewer, decided = excluded.decided, note = excluded.note,"
+    " edited = excluded.edited, patch = excluded.patch, output = excluded.output"
+)
+CLEAR = "DELETE FROM subtasks WHERE item = ? AND stage = ?"
 PUT_EVENT = "INSERT INTO events (at, item, stage, kind, attempt, subtask, data) VALUES (?,?,?,?,?,?,?)"
 # What happened while the item was held is looked at as soon as it is given back.
-PUT_REST = "UPDATE items SET phase = ?, priority = ?, wake = CASE WHEN news <> ? THEN ? ELSE ? END, worker = NULL WHERE id = ?"
+PUT_REST = "UPDATE items SET phase = ?, priority = ?, expiry = ?, wake = CASE WHEN news <> ? THEN ? ELSE ? END, worker = NULL WHERE id = ?"
 
 
 class Names:
@@ -98,9 +117,9 @@ def write_changes(
             results.append(LeaseLost(f"item {state.id!r} is no longer held by this worker; nothing was written"))
     write_rows(con, names, held)
     rests = [
-        (PHASE_CODE[change.rest.phase], change.rest.priority, state.news, change.at, change.rest.wake, state.key)
+        (PHASE_CODE[rest.phase], rest.priority, rest.expiry, state.news, change.at, rest.wake, state.key)
         for state, change in held
-        if change.rest is not None
+        if (rest := change.rest) is not None
     ]
     if rests:
         con.executemany(PUT_REST, rests)
@@ -114,21 +133,28 @@ def write_rows(con: sqlite3.Connection, names: Names, changes: Iterable[tuple[It
     subtasks: list[tuple[Any, ...]] = []
     attempts: list[tuple[Any, ...]] = []
     events: list[tuple[Any, ...]] = []
+    reviews: list[tuple[Any, ...]] = []
     for state, change in changes:
         key, at = state.key, change.at
+        if change.cleared:
+            con.executemany(CLEAR, [(key, number(con, stage)) for stage in change.cleared])
         for row in change.stages:
             stages.append((key, number(con, row[0]), CODE_OF[row[1]], *row[2:]))
         for child in change.subtasks:
             subtasks.append((key, number(con, child[0]), child[1], child[2], CODE_OF[child[3]], *child[4:]))
         for a in change.attempts:
             attempts.append(
-                (key, number(con, a.stage), -1 if a.seq is None else a.seq, a.number, a.started, a.ended, a.how.value, a.artefact,
-                 a.summary, a.review, a.error, a.failure, a.metrics)
+                (key, number(con, a.stage), a.run, -1 if a.seq is None else a.seq, a.number, a.started, a.ended, a.how.value,
+                 a.artefact, a.summary, a.review, a.error, a.failure, a.metrics, a.verdict)
             )  # fmt: skip
+        for review in change.reviews:
+            reviews.append((key, number(con, review.stage), *review[1:]))
         for event in change.events:
             stage = None if event[1] is None else number(con, event[1])
             events.append((at, key, stage, KIND_CODE[event[0]], event[3], event[2], event[4]))
-    for statement, rows in ((PUT_STAGE, stages), (PUT_SUBTASK, subtasks), (PUT_ATTEMPT, attempts), (PUT_EVENT, events)):
+    for statement, rows in (
+        (PUT_STAGE, stages), (PUT_SUBTASK, subtasks), (PUT_ATTEMPT, attempts), (PUT_EVENT, events), (PUT_REVIEW, reviews),
+    ):  # fmt: skip
         if rows:
             con.executemany(statement, rows)
 
@@ -142,7 +168,7 @@ def read_items(
     """Items by their numbers, in that order; an error in place of one that cannot be read."""
     wanted = json.dumps(keys)
     found: dict[int, ItemState | StoreCorrupt] = {}
-    rows = {row[0]: row for row in con.execute(f"{_ITEM} WHERE id IN (SELECT value FROM json_each(?))", (wanted,))}  # noqa: S608 - a constant
+    rows = {row[0]: row for row in con.execute(f"{_ITEM} WHERE id IN (SELECT value FROM json_each(?))", (wanted,))}
     for key in keys:
         _, identity, payload, phase, priority, fence, news, added = rows[key]
         found[key] = ItemState(
@@ -157,10 +183,49 @@ def read_items(
             if problem := _unreadable(holder.id, name, state, rest[1]):
                 found[item] = problem
             else:
-                holder.stages[name] = StageRow._make((name, STATE_OF[state], *rest[:-1], bool(rest[-1])))
+                holder.stages[name] = StageRow(name, STATE_OF[state], *rest)
     if subtasks:
         _read_subtasks(con, names, wanted, found)
+    asked = f"SELECT {_REVIEW} FROM reviews WHERE item IN (SELECT value FROM json_each(?)) ORDER BY item, stage, revision"
+    for item, stage, *fields in con.execute(asked, (wanted,)):
+        holder = found[item]
+        if isinstance(holder, ItemState):
+            review = review_row(names.name(con, stage), fields)
+            holder.reviews[review.stage] = review
     return found
+
+
+def review_row(stage: str, fields: Sequence[Any]) -> ReviewRow:
+    """A review from its columns behind item and stage."""
+    row = ReviewRow(stage, *fields)
+    return row._replace(asked_by=AskedBy(row.asked_by), decision=None if row.decision is None else Decided(row.decision))
+
+
+def read_reviews(
+    con: sqlite3.Connection, names: Names, wanted: ReviewFilter, after: int | None, limit: int, *, newest_first: bool
+) -> list[StoredReview]:
+    """Reviews behind a cursor."""
+    where = ["1"]
+    if wanted.is_open is not None:
+        where.append("r.decision IS NULL" if wanted.is_open else "r.decision IS NOT NULL")
+    if wanted.stage is not None:
+        where.append("r.stage = (SELECT id FROM names WHERE name = :stage)")
+    if wanted.holder is not None:
+        where.append("ifnull(r.holder, '') = :holder")
+    if wanted.item_id is not None:
+        where.append("r.item = (SELECT id FROM items WHERE key = :item_id)")
+    where += [f"r.{name} = :{name}" for name in ("asked_by", "verdict") if getattr(wanted, name) is not None]
+    if wanted.opened_before is not None:
+        where.append("r.opened < :opened_before")
+    if after is not None:
+        where.append("r.id < :after" if newest_first else "r.id > :after")
+    columns = ", ".join(f"r.{column}" for column in _REVIEW.split(", ")[1:])
+    rows = con.execute(
+        f"SELECT r.id, i.key, {columns} FROM reviews r JOIN items i ON i.id = r.item WHERE {' AND '.join(where)}"
+        f" ORDER BY r.id {'DESC' if newest_first else ''} LIMIT :limit",
+        wanted._asdict() | {"after": after, "limit": limit},
+    )
+    return [StoredReview(cursor, key, review_row(names.name(con, stage), rest)) for cursor, key, stage, *rest in rows]
 
 
 def _read_subtasks(con: sqlite3.Connection, names: Names, wanted: str, found: dict[int, ItemState | StoreCorrupt]) -> None:
@@ -176,6 +241,18 @@ def _read_subtasks(con: sqlite3.Connection, names: Names, wanted: str, found: di
                 holder.boards.setdefault(name, SubtaskBoard()).put(SubtaskRow(name, seq, child, STATE_OF[state], *rest))
 
 
+def read_children(con: sqlite3.Connection, names: Names, key: int, stage: str, seq: int) -> list[SubtaskRow]:
+    """That one subtask of an item's stage, if it is there and can be read."""
+    rows = con.execute(
+        "SELECT * FROM subtasks WHERE item = ? AND stage = (SELECT id FROM names WHERE name = ?) AND seq = ?", (key, stage, seq)
+    )
+    return [
+        SubtaskRow(stage, place, child, STATE_OF[state], *rest)
+        for _, _, place, child, state, *rest in rows
+        if _unreadable("", stage, state, rest[1]) is None
+    ]
+
+
 def _unreadable(item_id: str, where: str, state: object, updated: object) -> StoreCorrupt | None:
     if not (isinstance(state, int) and 0 <= state < len(STATE_OF)):
         return StoreCorrupt(f"item {item_id!r}, stage {where}: the stored state {state!r} is none that is known")
@@ -184,14 +261,16 @@ def _unreadable(item_id: str, where: str, state: object, updated: object) -> Sto
     return None
 
 
-def read_attempts(con: sqlite3.Connection, key: int, stage: str) -> list[Attempt]:
-    """Attempts that have a row of their own."""
+def read_attempts(con: sqlite3.Connection, key: int, stage: str, seq: int | None) -> list[AttemptRow]:
+    """Attempts that have a row of their own; with ``seq`` only those of that subtask."""
+    only = "" if seq is None else " AND seq = :seq"
     rows = con.execute(
-        "SELECT seq, number, started, ended, how, artefact, summary, review, error, failure, metrics FROM attempts"
-        " WHERE item = ? AND stage = (SELECT id FROM names WHERE name = ?)", (key, stage),
-    )  # fmt: skip
+        "SELECT seq, number, started, ended, how, artefact, summary, review, error, failure, metrics, verdict, run FROM attempts"
+        f" WHERE item = :key AND stage = (SELECT id FROM names WHERE name = :stage){only}",
+        {"key": key, "stage": stage, "seq": seq},
+    )
     return [
-        Attempt(
+        AttemptRow(
             stage,
             None if r[0] < 0 else r[0],
             r[1],
@@ -204,6 +283,8 @@ def read_attempts(con: sqlite3.Connection, key: int, stage: str) -> list[Attempt
             error=r[8],
             failure=r[9],
             metrics=r[10],
+            verdict=r[11],
+            run=r[12],
         )
         for r in rows
     ]
@@ -213,14 +294,15 @@ def read_events(con: sqlite3.Connection, after: int, limit: int, item_id: str | 
     """Events with cursor, time and item."""
     only = "" if item_id is None else " AND e.item = (SELECT id FROM items WHERE key = :item)"
     rows = con.execute(
-        "SELECT e.cursor, e.at, i.key, e.kind, n.name, e.subtask, e.attempt, e.data FROM events e JOIN items i ON i.id = e.item"  # noqa: S608 - constants
+        "SELECT e.cursor, e.at, i.key, e.kind, n.name, e.subtask, e.attempt, e.data FROM events e JOIN items i ON i.id = e.item"
         f" LEFT JOIN names n ON n.id = e.stage WHERE e.cursor > :after{only} ORDER BY e.cursor LIMIT :limit",
         {"after": after, "limit": limit, "item": item_id},
     )
     return [(cursor, at, key, EventRow(KINDS[kind], *rest)) for cursor, at, key, kind, *rest in rows]
 
 
-def shape_of(definition: str) -> tuple[str, Mapping[str, Sequence[str]]]:
-    """Workflow name and stages of a stored definition."""
+def shape_of(definition: str) -> Shape:
+    """The shape in a stored definition."""
     shape = json.loads(definition)
-    return shape["workflow"], {stage["name"]: stage["needs"] for stage in shape["stages"]}
+    stages = shape["stages"]
+    return Shape(shape["workflow"], {s["name"]: s["needs"] for s in stages}, {s["name"]: s.get("artefact", {}) for s in stages})

@@ -169,6 +169,11 @@ def _carry_over(con: sqlite3.Connection) -> None:
         " 0, treadle_time(o.updated_at), o.error, 0, 0"
         " FROM old_subtasks o JOIN items i ON i.key = o.item_id JOIN names n ON n.name = o.stage"
     )
+    con.execute(
+        "INSERT INTO reviews (item, stage, revision, asked_by, attempt, opened, question, digest)"
+        " SELECT item, stage, 1, 'stage', 0, updated, review, '' FROM stages"
+        " WHERE state = 4 AND review IS NOT NULL AND typeof(updated) = 'integer'"
+    )
     con.execute("DROP TABLE old_stages")
     con.execute("DROP TABLE old_subtasks")
 

@@ -14,7 +14,7 @@ from treadle.definition import Definition
 from treadle.errors import ItemNotFound, LeaseLost, StoreError
 from treadle.event import EventKind
 from treadle.outcome import ReviewData
-from treadle.state import Attempt, Ended, ItemPhase, ItemState, StageState, StageStatus, SubTaskStatus, Transition
+from treadle.state import AttemptRow, Ended, ItemPhase, ItemState, StageState, StageStatus, SubTaskStatus, Transition
 from treadle.store import Filter, NewItem, StateStore, WorkerIdentity
 
 FLOW = Definition.from_shape("contract", {"a": [], "b": ["a"]})
@@ -48,7 +48,7 @@ async def _finish(store: StateStore, state: ItemState) -> None:
     await _write(store, state, change)
     while change.starts:
         stage = change.starts[0][0]
-        attempt = Attempt(stage, None, state.stages[stage].attempt, now_us(), now_us(), Ended.COMPLETED, artefact='{"n":1}')
+        attempt = AttemptRow(stage, None, state.stages[stage].attempt, now_us(), now_us(), Ended.COMPLETED, artefact='{"n":1}')
         change = decide.settle(FLOW, state, attempt, now_us(), 0.0, 10)
         await _write(store, state, change)
 

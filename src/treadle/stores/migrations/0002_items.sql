@@ -12,18 +12,21 @@ CREATE TABLE items (
     phase INTEGER NOT NULL DEFAULT 0,
     priority INTEGER NOT NULL DEFAULT 0,
     wake INTEGER,
+    expiry INTEGER,
     worker INTEGER,
     fence INTEGER NOT NULL DEFAULT 0,
     news INTEGER NOT NULL DEFAULT 0,
     added INTEGER NOT NULL
 );
 CREATE INDEX items_due ON items (priority DESC, wake, id) WHERE worker IS NULL AND wake IS NOT NULL;
+CREATE INDEX items_expiry ON items (expiry) WHERE expiry IS NOT NULL;
 CREATE INDEX items_held ON items (worker) WHERE worker IS NOT NULL;
 
 CREATE TABLE stages (
     item INTEGER NOT NULL, stage INTEGER NOT NULL, state INTEGER NOT NULL, attempt INTEGER NOT NULL, updated INTEGER NOT NULL,
     started INTEGER, due INTEGER, error TEXT, artefact TEXT, summary TEXT, review TEXT, version TEXT,
     spent INTEGER NOT NULL, interruptions INTEGER NOT NULL, fan_out INTEGER NOT NULL,
+    reruns INTEGER NOT NULL DEFAULT 0, feedback TEXT,
     PRIMARY KEY (item, stage)
 ) WITHOUT ROWID;
 -- What is completed is most of the table and never searched for by state alone.
@@ -32,16 +35,27 @@ CREATE INDEX stages_open ON stages (stage, state, item) WHERE state <> 2;
 CREATE TABLE subtasks (
     item INTEGER NOT NULL, stage INTEGER NOT NULL, seq INTEGER NOT NULL, name TEXT NOT NULL, state INTEGER NOT NULL,
     attempt INTEGER NOT NULL, updated INTEGER NOT NULL, started INTEGER, due INTEGER, error TEXT, artefact TEXT, data TEXT,
-    spent INTEGER NOT NULL, interruptions INTEGER NOT NULL,
+    spent INTEGER NOT NULL, interruptions INTEGER NOT NULL, reruns INTEGER NOT NULL DEFAULT 0, feedback TEXT,
     PRIMARY KEY (item, stage, seq)
 ) WITHOUT ROWID;
 
 CREATE TABLE attempts (
-    item INTEGER NOT NULL, stage INTEGER NOT NULL, seq INTEGER NOT NULL, number INTEGER NOT NULL,
+    item INTEGER NOT NULL, stage INTEGER NOT NULL, run INTEGER NOT NULL, seq INTEGER NOT NULL, number INTEGER NOT NULL,
     started INTEGER NOT NULL, ended INTEGER NOT NULL, how TEXT NOT NULL, artefact TEXT, summary TEXT, review TEXT,
-    error TEXT, failure TEXT, metrics TEXT,
-    PRIMARY KEY (item, stage, seq, number)
+    error TEXT, failure TEXT, metrics TEXT, verdict TEXT,
+    PRIMARY KEY (item, stage, run, seq, number)
 ) WITHOUT ROWID;
+
+CREATE TABLE reviews (
+    id INTEGER PRIMARY KEY,
+    item INTEGER NOT NULL, stage INTEGER NOT NULL, revision INTEGER NOT NULL, asked_by TEXT NOT NULL, attempt INTEGER NOT NULL,
+    opened INTEGER NOT NULL, question TEXT NOT NULL, digest TEXT NOT NULL, gate TEXT, verdict TEXT, due INTEGER, due_then TEXT,
+    author TEXT, holder TEXT, held_until INTEGER, before TEXT,
+    decision TEXT, reviewer TEXT, decided INTEGER, note TEXT, edited TEXT, patch TEXT, output TEXT,
+    UNIQUE (item, stage, revision)
+);
+CREATE INDEX reviews_open ON reviews (stage, id) WHERE decision IS NULL;
+CREATE INDEX reviews_waiting ON reviews (id) WHERE decision IS NULL;
 
 CREATE TABLE events (
     cursor INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -1,0 +1,39 @@
+"""The only place that chooses a state.
+
+Every function takes the immutable definition, an item's rows and what has happened, and returns a
+``Transition``: the rows, events and attempts that must be written together. Nothing here waits, reads a
+clock or logs. Whoever holds the item calls ``apply`` with the transition, then has it written.
+
+``driving`` is what the holder of an item does, ``acting`` what people do to it whether it is held or not;
+``ruling`` is the table of what follows from an attempt, and ``draft`` puts one transition together.
+"""
+
+from __future__ import annotations
+
+from treadle.decide.acting import Answer, Seen, arrive, cancel, hold, reopen, rerun, resolve, retry, undo
+from treadle.decide.draft import MAX_INTERRUPTIONS
+from treadle.decide.driving import EXPIRED_BY, apply, begin, count, forgo, next_due, settle, skip, start, wake
+
+__all__ = [
+    "EXPIRED_BY",
+    "MAX_INTERRUPTIONS",
+    "Answer",
+    "Seen",
+    "apply",
+    "arrive",
+    "begin",
+    "cancel",
+    "count",
+    "forgo",
+    "hold",
+    "next_due",
+    "reopen",
+    "rerun",
+    "resolve",
+    "retry",
+    "settle",
+    "skip",
+    "start",
+    "undo",
+    "wake",
+]

@@ -1,0 +1,453 @@
+"""What whoever holds an item does with it: begin, start, settle, until it rests."""
+
+from __future__ import annotations
+
+import json
+
+from treadle.clock import from_us
+from treadle.decide.acting import Answer, answer
+from treadle.decide.draft import (
+    COMPLETED,
+    FAILED,
+    FINISHED,
+    MAX_INTERRUPTIONS,
+    PENDING,
+    REVIEW,
+    RUNNING,
+    SKIPPED,
+    Draft,
+    to_json,
+)
+from treadle.decide.ruling import Next, Ruling, of_policy, rule
+from treadle.definition import Definition, StageDefinition
+from treadle.event import EventKind
+from treadle.history import ACCEPTED, REJECTED
+from treadle.policy import RetryBudget
+from treadle.state import (
+    AskedBy,
+    AttemptRow,
+    Decided,
+    Ended,
+    EventRow,
+    ItemState,
+    ReviewRow,
+    StageRow,
+    SubtaskBoard,
+    SubtaskRow,
+    Transition,
+)
+
+_SUB_STARTED, _SUB_DONE = EventKind.SUBTASK_STARTED, EventKind.SUBTASK_COMPLETED
+_STARTED, _DONE = EventKind.STAGE_STARTED, EventKind.STAGE_COMPLETED
+EXPIRED_BY = "treadle"
+"""Who answers a review that nobody answered in time."""
+
+
+def count(flow: Definition, state: ItemState) -> None:
+    """Fill the counters that ``apply`` keeps up to date; done once when an item is claimed."""
+    finished = {name for name, row in state.stages.items() if row.state in FINISHED}
+    state.unmet = {name: sum(need not in finished for need in stage.needs) for name, stage in flow.stages.items()}
+    # What a dead worker left running is counted until ``begin`` takes it over.
+    state.running = sum(row.state is RUNNING and not row.fan_out for row in state.stages.values())
+    state.running += sum(board.running for board in state.boards.values())
+    state.asking.clear()
+
+
+def apply(flow: Definition, state: ItemState, change: Transition) -> None:
+    """Make ``state`` what it is after ``change``; later decisions may build on it before it is durable."""
+    for row in change.stages:
+        before = state.stages.get(row.stage)
+        state.stages[row.stage] = row
+        if before is not None and before.state is RUNNING and not before.fan_out:
+            state.running -= 1
+        if row.state is COMPLETED or row.state is SKIPPED:
+            for feed in flow.stages[row.stage].feeds:
+                state.unmet[feed] -= 1
+        if state.asking:
+            state.asking.discard(row.stage)
+    for child in change.subtasks:
+        board = state.boards.get(child.stage)
+        if board is None:
+            state.boards[child.stage] = board = SubtaskBoard()
+        replaced = board.put(child)
+        if replaced is not None and replaced.state is RUNNING:
+            state.running -= 1
+    state.running += len(change.starts)
+    if change.ready:
+        state.asking.update(change.ready)
+    for review in change.reviews:
+        state.reviews[review.stage] = review
+
+
+def begin(flow: Definition, state: ItemState, now: int, window: int) -> Transition:
+    """What happens when an item has just been claimed.
+
+    Whatever was running lost its worker: it is counted as interrupted and starts again, or fails after
+    ``MAX_INTERRUPTIONS``. A review whose time is over is answered. Everything that can start, starts; of a
+    fan-out's children up to ``window``.
+    """
+    draft = _Settling(flow, state, now, window)
+    for name, stage in flow.stages.items():
+        row = state.stages.get(name)
+        if row is None or row.state is PENDING:
+            if state.unmet[name] == 0 and (row is None or row.due is None or row.due <= now):
+                draft.ready_or_started(stage, row)
+        elif row.state is RUNNING:
+            if row.fan_out:
+                draft.resume_fan_out(stage, row)
+            else:
+                draft.interrupted(stage, row)
+        elif row.state is REVIEW:
+            draft.expire(row, state.reviews.get(name))
+    return draft.finish()
+
+
+def wake(flow: Definition, state: ItemState, now: int, window: int) -> Transition:
+    """Start what waited for a time that has come, in an item whose other parts are still moving."""
+    draft = _Settling(flow, state, now, window)
+    for name, stage in flow.stages.items():
+        row = state.stages.get(name)
+        if row is None:
+            continue
+        if row.state is PENDING and row.due is not None and row.due <= now and name not in state.asking:
+            draft.ready_or_started(stage, row)
+        elif row.state is RUNNING and row.fan_out:
+            board = state.boards[name]
+            for child in board.next(max(draft.room(stage) - board.running, 0), now):
+                draft.start_subtask(child)
+    return draft.finish()
+
+
+def next_due(state: ItemState) -> int | None:
+    """The earliest time that something of the item waits for, if anything does."""
+    dues = [row.due for row in state.stages.values() if row.due is not None and row.state is PENDING]
+    dues += [board.later[0][0] for board in state.boards.values() if board.later]
+    return min(dues, default=None)
+
+
+def start(flow: Definition, state: ItemState, stage: str, now: int, window: int) -> Transition:
+    """Start a stage that asked for leave and got it."""
+    draft = _Settling(flow, state, now, window)
+    draft.started(flow.stages[stage], state.stages.get(stage))
+    return draft.finish()
+
+
+def skip(flow: Definition, state: ItemState, stage: str, reason: str, now: int, window: int) -> Transition:
+    """Skip a stage that asked for leave, and start what waited for it."""
+    draft = _Settling(flow, state, now, window)
+    before = state.stages.get(stage) or StageRow(stage, PENDING, 0, now)
+    draft.skipped(before._replace(version=flow.stages[stage].version), reason, None)
+    return draft.finish()
+
+
+def forgo(flow: Definition, state: ItemState, stage: str, now: int) -> Transition:
+    """Take back a stage's question for leave; the item rests if nothing else of it moves."""
+    draft = _Settling(flow, state, now, 0)
+    draft.forgone = stage
+    return draft.finish()
+
+
+def settle(flow: Definition, state: ItemState, attempt: AttemptRow, now: int, chance: float, window: int) -> Transition:
+    """What follows from an attempt's end.
+
+    ``chance`` in [0, 1) is the random number for its jitter; with a ``window`` of 0 nothing new starts.
+    """
+    draft = _Settling(flow, state, now, window)
+    if attempt.seq is None:
+        draft.settle_stage(flow.stages[attempt.stage], state.stages[attempt.stage], attempt, chance)
+    else:
+        row = state.boards[attempt.stage].rows[attempt.seq]
+        draft.settle_subtask(flow.stages[attempt.stage], row, attempt, chance)
+    return draft.finish()
+
+
+class _Settling(Draft):
+    """A draft that starts things, and knows how attempts end.
+
+    ``window`` is how many children of one fan-out may run at once; 0 lets nothing start at all.
+    """
+
+    __slots__ = ("window",)
+
+    def __init__(self, flow: Definition, state: ItemState, now: int, window: int) -> None:
+        super().__init__(flow, state, now)
+        self.window = window
+
+    # starting
+
+    def unlock(self, stage: str) -> None:
+        if self.window == 0:
+            return
+        unmet = self.state.unmet
+        for feed in self.flow.stages[stage].feeds:
+            if unmet[feed] == 1:
+                waiting = self.state.stages.get(feed)
+                if waiting is None or (waiting.state is PENDING and (waiting.due is None or waiting.due <= self.now)):
+                    self.ready_or_started(self.flow.stages[feed], waiting)
+        if len(self.starts) > 1:
+            self.starts.sort(key=lambda unit: -self.flow.stages[unit[0]].priority)
+
+    def ready_or_started(self, stage: StageDefinition, row: StageRow | None) -> None:
+        if self.window == 0:
+            return
+        if stage.asks_leave and not (row is not None and row.fan_out):
+            self.ready.append(stage.name)
+        else:
+            self.started(stage, row)
+
+    def started(self, stage: StageDefinition, row: StageRow | None) -> None:
+        name = stage.name
+        if row is None:
+            self.stages.append(StageRow(name, RUNNING, 1, self.now, self.now, None, None, None, None, None, stage.version))
+            self.events.append(EventRow(_STARTED, name, None, 1))
+            self.starts.append((name, None))
+        elif row.fan_out:
+            self.stages.append(row._replace(state=RUNNING, updated=self.now, error=None))
+            self.resume_fan_out(stage, row)
+        else:
+            number = row.attempt + 1
+            row = row._replace(state=RUNNING, attempt=number, updated=self.now, started=self.now, due=None)
+            self.stages.append(row._replace(review=None, summary=None, version=stage.version))
+            if row.spent:
+                self.events.append(EventRow(EventKind.RETRY_ATTEMPT, name, None, number))
+            self.events.append(EventRow(_STARTED, name, None, number))
+            self.starts.append((name, None))
+
+    def room(self, stage: StageDefinition) -> int:
+        return self.window if stage.limit is None else min(self.window, stage.limit)
+
+    # what was found when the item was claimed
+
+    def interrupted(self, stage: StageDefinition, row: StageRow) -> None:
+        self._record_interruption(row, None)
+        row = row._replace(interruptions=row.interruptions + 1)
+        if row.interruptions >= MAX_INTERRUPTIONS:
+            self.failed(row, _interrupted(row.interruptions))
+        else:
+            self.started(stage, row)
+
+    def _record_interruption(self, row: StageRow | SubtaskRow, subtask: str | None) -> None:
+        self.running -= 1
+        error = "interrupted: the worker that ran it died"
+        started = row.updated if row.started is None else row.started
+        seq = row.seq if isinstance(row, SubtaskRow) else None
+        self.attempts.append(
+            AttemptRow(row.stage, seq, row.attempt, started, self.now, Ended.INTERRUPTED, error=error, run=row.reruns)
+        )
+        self.events.append(EventRow(EventKind.STAGE_INTERRUPTED, row.stage, subtask, row.attempt, to_json(error=error)))
+
+    def expire(self, row: StageRow, review: ReviewRow | None) -> None:
+        """Answer a review whose time is over, as its policy says."""
+        if review is None or review.due is None or review.due > self.now:
+            return
+        note = "nobody answered in time"
+        if review.then == "escalate":
+            self.reviews.append(review._replace(due=None, then=None, asked_by=AskedBy.ESCALATION, holder=None, held_until=None))
+            self.events.append(EventRow(EventKind.ESCALATED, row.stage, None, row.attempt, to_json(reason=note)))
+        elif review.then == "approve":
+            answer(self, row, review, Answer(Decided.APPROVE, EXPIRED_BY, note))
+        else:
+            answer(self, row, review, Answer(Decided.REJECT, EXPIRED_BY, note))
+
+    # stages that end
+
+    def settle_stage(self, stage: StageDefinition, row: StageRow, attempt: AttemptRow, chance: float) -> None:
+        self.running -= 1
+        if not stage.judged and attempt.how is Ended.COMPLETED and not self.state.reviews:
+            # What nearly every attempt of most pipelines comes to; the ruling would say the same, later.
+            if attempt.metrics is not None:
+                self.attempts.append(attempt)
+            self.finished(
+                StageRow(
+                    attempt.stage, COMPLETED, attempt.number, self.now, attempt.started, None, None, attempt.artefact,
+                    attempt.summary, None, row.version, row.spent, row.interruptions, False, row.reruns,
+                ),
+                EventRow(_DONE, attempt.stage, None, attempt.number),
+            )  # fmt: skip
+            return
+        ruling = rule(stage, attempt, row.spent + 1, self.state.id)
+        if ruling.next is Next.COMPLETE and self.was_edited(row.stage):
+            ruling = Ruling(Next.ASK, "a person had edited the last result, and this one is another", AskedBy.CHANGE)
+        self._tell_verdict(attempt, None)
+        if not _implied(attempt, ruling):
+            self.attempts.append(attempt)
+        ended = row._replace(due=None, error=None, artefact=attempt.artefact, summary=attempt.summary)
+        match ruling.next:
+            case Next.COMPLETE:
+                self.completed(ended)
+            case Next.SKIP:
+                self.skipped(ended, attempt.summary, attempt.number)
+            case Next.ASK:
+                asked = ended._replace(spent=row.spent + 1, review=attempt.review, error=attempt.error)
+                self.ask(stage, asked, ruling, attempt)
+            case Next.EXPAND:
+                self._expand(stage, row, attempt)
+            case Next.PUT_BACK:
+                # Its engine was told to stop: nobody's fault, so neither charged nor counted as a death.
+                self.stages.append(row._replace(state=PENDING, updated=self.now, due=None))
+                said = to_json(error=ruling.reason)
+                self.events.append(EventRow(EventKind.STAGE_INTERRUPTED, stage.name, None, attempt.number, said))
+            case Next.FAIL:
+                self.failed(row._replace(spent=row.spent + 1, feedback=ruling.feedback), ruling.reason)
+            case Next.AGAIN:
+                spent = row.spent + 1
+                due = self.now + _wait(stage.retry, attempt, spent, chance)
+                self.stages.append(
+                    row._replace(
+                        state=PENDING, updated=self.now, due=due, error=ruling.reason, spent=spent, feedback=ruling.feedback
+                    )
+                )
+                scheduled = _scheduled(ruling.reason, due)
+                self.events.append(EventRow(EventKind.RETRY_SCHEDULED, stage.name, None, attempt.number, scheduled))
+
+    def _tell_verdict(self, attempt: AttemptRow, subtask: str | None) -> None:
+        """Let the journal say what the gate said, if it was sure."""
+        if attempt.verdict is None:
+            return
+        said = json.loads(attempt.verdict)
+        if said["verdict"] == ACCEPTED:
+            data = to_json(gate=said["gate"])
+            self.events.append(EventRow(EventKind.QUALITY_CHECK_PASSED, attempt.stage, subtask, attempt.number, data))
+        elif said["verdict"] == REJECTED:
+            data = to_json(gate=said["gate"], reason=said["feedback"]["summary"])
+            self.events.append(EventRow(EventKind.QUALITY_CHECK_FAILED, attempt.stage, subtask, attempt.number, data))
+
+    # fan-outs
+
+    def _expand(self, stage: StageDefinition, row: StageRow, attempt: AttemptRow) -> None:
+        children = attempt.subtasks
+        data = to_json(subtasks=len(children))
+        self.events.append(EventRow(EventKind.FAN_OUT_STARTED, row.stage, None, attempt.number, data))
+        row = row._replace(fan_out=True, updated=self.now, error=None, artefact=None)
+        if not children:
+            self._close_fan_out(stage, row, 0, 0, 0)
+            return
+        self.stages.append(row)
+        room = self.room(stage)
+        for seq, (name, given) in enumerate(children):
+            child = SubtaskRow(row.stage, seq, name, PENDING, 0, self.now, data=given, reruns=row.reruns)
+            if seq < room:
+                self.start_subtask(child)
+            else:
+                self.subtasks.append(child)
+
+    def resume_fan_out(self, stage: StageDefinition, row: StageRow) -> None:
+        """Go on with the children that have not ended; those that were running lost their worker."""
+        board = self.board(stage.name)
+        room, failed, left = self.room(stage), board.failed, board.unfinished
+        for child in [child for child in board.rows if child.state is RUNNING]:
+            self._record_interruption(child, child.name)
+            counted = child._replace(interruptions=child.interruptions + 1, updated=self.now)
+            if counted.interruptions >= MAX_INTERRUPTIONS:
+                self._subtask_failed(counted, _interrupted(counted.interruptions))
+                failed, left = failed + 1, left - 1
+            elif room > 0:
+                self.start_subtask(counted)
+                room -= 1
+            else:
+                self.subtasks.append(counted._replace(state=PENDING, due=None))
+        if left == 0:
+            self._close_fan_out(stage, row, len(board.rows), failed, board.asked)
+            return
+        for child in board.next(room, self.now):
+            self.start_subtask(child)
+
+    def start_subtask(self, row: SubtaskRow) -> None:
+        number = row.attempt + 1
+        self.subtasks.append(
+            SubtaskRow(
+                row.stage, row.seq, row.name, RUNNING, number, self.now, self.now, None, row.error, None, row.data, row.spent,
+                row.interruptions, row.reruns, row.feedback,
+            )
+        )  # fmt: skip
+        if row.spent:
+            self.events.append(EventRow(EventKind.RETRY_ATTEMPT, row.stage, row.name, number))
+        self.events.append(EventRow(_SUB_STARTED, row.stage, row.name, number))
+        self.starts.append((row.stage, row.seq))
+
+    def settle_subtask(self, stage: StageDefinition, row: SubtaskRow, attempt: AttemptRow, chance: float) -> None:
+        self.running -= 1
+        board = self.state.boards[stage.name]
+        left, failed, asked = board.unfinished - 1, board.failed, board.asked
+        ruling = rule(stage, attempt, row.spent + 1, self.state.id)
+        self._tell_verdict(attempt, row.name)
+        if not _implied(attempt, ruling):
+            self.attempts.append(attempt)
+        match ruling.next:
+            case Next.COMPLETE:
+                self.subtasks.append(
+                    SubtaskRow(
+                        row.stage, row.seq, row.name, COMPLETED, attempt.number, self.now, attempt.started, None, None,
+                        attempt.artefact, row.data, row.spent, row.interruptions, row.reruns,
+                    )
+                )  # fmt: skip
+                self.events.append(EventRow(_SUB_DONE, row.stage, row.name, attempt.number))
+            case Next.SKIP:
+                self.subtasks.append(row._replace(state=SKIPPED, updated=self.now, due=None, error=None, feedback=None))
+                self.events.append(EventRow(EventKind.SUBTASK_SKIPPED, row.stage, row.name, attempt.number))
+            case Next.ASK:
+                # People decide on stages: when all children have ended, about all those in doubt at once.
+                row = row._replace(state=REVIEW, updated=self.now, due=None, error=ruling.reason, spent=row.spent + 1)
+                self.subtasks.append(row._replace(artefact=attempt.artefact, feedback=ruling.feedback))
+                asked += 1
+            case Next.PUT_BACK:
+                self.subtasks.append(row._replace(state=PENDING, updated=self.now, due=None))
+                said = to_json(error=ruling.reason)
+                self.events.append(EventRow(EventKind.STAGE_INTERRUPTED, row.stage, row.name, attempt.number, said))
+                left += 1
+            case Next.AGAIN:
+                self._subtask_again(stage, row, attempt, ruling, chance)
+                left += 1
+            case Next.FAIL | Next.EXPAND:
+                self._subtask_failed(row._replace(spent=row.spent + 1, feedback=ruling.feedback), ruling.reason)
+                failed += 1
+        if left == 0:
+            self._close_fan_out(stage, self.state.stages[stage.name], len(board.rows), failed, asked)
+        elif self.window > 0:
+            for child in board.next(1, self.now):
+                self.start_subtask(child)
+
+    def _subtask_again(self, stage: StageDefinition, row: SubtaskRow, attempt: AttemptRow, why: Ruling, chance: float) -> None:
+        spent = row.spent + 1
+        due = self.now + _wait(stage.retry, attempt, spent, chance)
+        row = row._replace(state=PENDING, updated=self.now, due=due, error=why.reason, spent=spent, feedback=why.feedback)
+        self.subtasks.append(row)
+        self.events.append(EventRow(EventKind.RETRY_SCHEDULED, row.stage, row.name, attempt.number, _scheduled(why.reason, due)))
+
+    def _subtask_failed(self, row: SubtaskRow, error: str) -> None:
+        self.subtasks.append(row._replace(state=FAILED, updated=self.now, due=None, error=error))
+        self.events.append(EventRow(EventKind.SUBTASK_FAILED, row.stage, row.name, row.attempt, to_json(error=error)))
+
+    def _close_fan_out(self, stage: StageDefinition, row: StageRow, total: int, failed: int, asked: int) -> None:
+        """All children have ended."""
+        if failed:
+            self.failed(row, f"{failed} of {total} subtasks failed")
+        elif asked:
+            reason = f"{asked} of {total} subtasks need a person"
+            self.ask(stage, row, Ruling(Next.ASK, reason, AskedBy.GATE if stage.gate is not None else AskedBy.ESCALATION))
+        else:
+            ruling = of_policy(stage, self.state.id)
+            if ruling.next is Next.COMPLETE and self.was_edited(row.stage):
+                ruling = Ruling(Next.ASK, "a person had edited the last result, and this one is another", AskedBy.CHANGE)
+            if ruling.next is Next.ASK:
+                self.ask(stage, row, ruling)
+            else:
+                self.completed(row)
+
+
+def _implied(attempt: AttemptRow, ruling: Ruling) -> bool:
+    """Whether the finished row will say all there is to say (see ``state.implied_attempt``)."""
+    return attempt.metrics is None and attempt.verdict is None and ruling.next in (Next.COMPLETE, Next.SKIP)
+
+
+def _interrupted(times: int) -> str:
+    return f"interrupted {times} times: whatever ran it died each time"
+
+
+def _wait(budget: RetryBudget, attempt: AttemptRow, spent: int, chance: float) -> int:
+    seconds = attempt.retry_after if attempt.retry_after is not None else budget.wait_after(spent, chance)
+    return int(seconds * 1_000_000)
+
+
+def _scheduled(error: str, due: int) -> str:
+    return to_json(error=error, due_at=from_us(due).isoformat())
