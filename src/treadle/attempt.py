@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from treadle.clock import now_us
@@ -121,7 +122,7 @@ class Call:
 
     async def run(self) -> AttemptRow:
         """How the attempt ended. Raises only when it is cancelled from outside."""
-        began = now_us()
+        began, task = now_us(), asyncio.current_task()
         try:
             if self._raised is not None:
                 return self._failed(self._raised, began)
@@ -131,10 +132,8 @@ class Call:
                 return await self._in_process(began)
             attempt: AttemptRow = await self._within_time(self._judged(began))
             return attempt
-        except GeneratorExit:
-            raise
-        except asyncio.CancelledError as error:
-            if _cancelled_from_outside():
+        except (GeneratorExit, asyncio.CancelledError) as error:
+            if _ended_from_outside(error, task):
                 raise
             return self._failed(error, began)
         except BaseException as error:
@@ -325,12 +324,12 @@ class Call:
             raise InvalidArtefact(self._where("the artefact"), error.problems) from error.__cause__
 
     def _children(self, fan_out: FanOut) -> list[tuple[str, str | None]]:
-        if len(fan_out.subtasks) > MAX_SUBTASKS:
-            raise InvalidArtefact(
-                self._where("the fan-out"), [f"{len(fan_out.subtasks):,} subtasks; at most {MAX_SUBTASKS:,} are kept"]
-            )
         children: dict[str, str | None] = {}
         for subtask in fan_out.subtasks:
+            if len(children) == MAX_SUBTASKS:
+                raise InvalidArtefact(self._where("the fan-out"), [f"it has more than {MAX_SUBTASKS:,} subtasks"])
+            if not isinstance(subtask, str):
+                raise InvalidArtefact(self._where("the fan-out"), [f"{subtask!r:.80} is no SubTask"])
             name = str.__str__(subtask)
             if reason := bad_name(name):
                 raise InvalidArtefact(self._where("the fan-out"), [f"{subtask!r:.80} cannot be a subtask: {reason}"])
@@ -343,8 +342,8 @@ class Call:
     def _review(self, review: ReviewData) -> str:
         if not isinstance(review, ReviewData):
             raise TypeError(f"AwaitingReview takes a ReviewData, not a {type(review).__name__}")
-        _PLAIN.encode(review.details, self._where("the review's details"))
-        return review_to_json(review)
+        _PLAIN.encode([review.summary, review.details], self._where("the question to a person"))
+        return review_to_json(replace(review, summary=safe_text(str(review.summary))))
 
     def _failed(self, error: BaseException, began: int) -> AttemptRow:
         how = Ended.TIMED_OUT if isinstance(error, TimeoutError) and str(error).startswith("timed out after") else Ended.FAILED
@@ -371,22 +370,29 @@ async def wanted(surroundings: Surroundings, subject: Subject, stage: str) -> bo
     if definition.when is None:
         return True
     row = subject.state.stages.get(stage) or StageRow(stage, StageState.PENDING, 0, now_us())
-    call = Call(surroundings, subject, (stage, None), row=row._replace(attempt=row.attempt + 1))
+    call, when = Call(surroundings, subject, (stage, None), row=row._replace(attempt=row.attempt + 1)), definition.when
+    task = asyncio.current_task()
     try:
-        answer = call.invoke(definition.when, None)
+        if when.is_async:
+            return bool(await call.invoke(when, None))
+        answer = await surroundings.threads.run(lambda: call.invoke(when, None))
         return bool(await answer if inspect.isawaitable(answer) else answer)
-    except GeneratorExit:
-        raise
-    except asyncio.CancelledError as error:
-        if _cancelled_from_outside():
+    except (GeneratorExit, asyncio.CancelledError) as error:
+        if _ended_from_outside(error, task):
             raise
         return error
     except BaseException as error:
         return error
 
 
-def _cancelled_from_outside() -> bool:
-    task = asyncio.current_task()
+def _ended_from_outside(error: BaseException, task: asyncio.Task[Any] | None) -> bool:
+    """Whether the attempt itself was cancelled or closed; else user code raised what looks like it."""
+    if isinstance(error, GeneratorExit):
+        # A coroutine that is closed is not being run by its task at that moment.
+        try:
+            return asyncio.current_task() is not task
+        except RuntimeError:
+            return True
     return task is None or task.cancelling() > 0
 
 

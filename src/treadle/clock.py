@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime, timedelta
 
+MAX_WAIT = 100 * 365 * 86_400.0
+"""Seconds: no wait is longer, so that every due time is a time that stores and calendars know."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 

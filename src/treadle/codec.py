@@ -64,7 +64,10 @@ def item_id(value: object) -> str:
     """
     if isinstance(value, bool) or not isinstance(value, str | int | UUID):
         raise InvalidItem(f"{value!r:.80} cannot be an item's id: use a string, a whole number or a UUID")
-    text = str(value)
+    try:
+        text = str(value)
+    except Exception as error:
+        raise InvalidItem(f"an item's id cannot be written down: {type(error).__name__}: {error}") from error
     if reason := bad_name(text):
         raise InvalidItem(f"{text!r:.80} cannot be an item's id: {reason}")
     return text
@@ -311,6 +314,13 @@ def _attrs(annotation: Any) -> tuple[Converter, Converter]:
     return to_plain, from_plain
 
 
+def _shown(item: Any) -> str:
+    try:
+        return f"{item!r:.120}"
+    except Exception:
+        return f"a {type(item).__name__}"
+
+
 class ItemCodec:
     """Items of one type, with their ids."""
 
@@ -324,11 +334,13 @@ class ItemCodec:
         Raises:
             InvalidItem: no id, a bad one, or content that does not fit the type or is not JSON.
         """
-        name = getattr(self.annotation, "__name__", "item")
+        name = "it" if self.annotation is ANY else getattr(self.annotation, "__name__", "it")
         try:
             raw = item["id"] if isinstance(item, dict) else item.id
         except (KeyError, AttributeError):
-            raise InvalidItem(f"an item has no id: {item!r:.120}; give {name} a field `id`") from None
+            raise InvalidItem(f"an item has no id: {_shown(item)}; give {name} a field `id`") from None
+        except Exception as error:
+            raise InvalidItem(f"an item's id cannot be read: {type(error).__name__}: {error}") from error
         identity = item_id(raw)
         try:
             text = self._codec.encode(item, f"item {identity!r}")

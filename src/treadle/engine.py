@@ -19,6 +19,7 @@ from treadle.definition import PROCESS, Definition
 from treadle.errors import ItemConflict, ItemNotFound, TreadleError
 from treadle.event import WorkflowEvent
 from treadle.executor import Processes, Threads
+from treadle.failure import safe_text
 from treadle.inbox import Inbox
 from treadle.outcome import Approve, Decision, Reject
 from treadle.presence import identity
@@ -270,7 +271,8 @@ class Engine:
             ItemNotFound: there is no such item.
             InvalidTransition: it has already ended.
         """
-        await self._revise(item_id, lambda state: decide.cancel(self._flow, state, reason, now_us()))
+        why = None if reason is None else safe_text(reason)
+        await self._revise(item_id, lambda state: decide.cancel(self._flow, state, why, now_us()))
         if self._worker is not None:
             await self._worker.abandon(checked_id(item_id))
 

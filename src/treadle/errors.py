@@ -109,7 +109,11 @@ class StoreFull(StoreError):
 
 
 class StoreCorrupt(StoreError):
-    """What is stored cannot be read; the message names the row or the file."""
+    """What is stored cannot be read; the message names the row or the file, ``item_id`` the item if it is one's row."""
+
+    def __init__(self, message: str, item_id: str | None = None) -> None:
+        self.item_id: str | None = item_id
+        super().__init__(message)
 
 
 class SchemaTooNew(StoreError):

@@ -80,9 +80,9 @@ class Threads:
 
 
 def _carried(error: BaseException) -> BaseException:
-    """A future refuses StopIteration, so it travels inside another error."""
-    if isinstance(error, StopIteration):
-        carrier = RuntimeError("the stage raised StopIteration")
+    """A future refuses StopIteration, and GeneratorExit would close the coroutine that awaits it: they travel inside another error."""
+    if isinstance(error, StopIteration | GeneratorExit):
+        carrier = RuntimeError(f"the stage raised {type(error).__name__}")
         carrier.__cause__ = error
         return carrier
     return error

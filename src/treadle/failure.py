@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 import traceback
+import unicodedata
 from pathlib import Path
 
 MAX_TEXT = 16 * 1024
 MAX_FRAMES = 20
+_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co"})
 
 _PACKAGE = str(Path(__file__).parent)
 _SECRETS = re.compile(
@@ -27,6 +29,12 @@ def safe_text(text: str) -> str:
     """``text`` as every store takes it: no NUL, no lone surrogate, not too long, secrets masked."""
     text = text[:MAX_TEXT].encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
     return masked(text)
+
+
+def printable(text: object, *, lines: bool = False) -> str:
+    """``text`` without what a terminal would obey: escapes, control characters, changes of direction."""
+    kept = "\n\t" if lines else ""
+    return "".join(c if c in kept or unicodedata.category(c) not in _UNPRINTABLE else "\ufffd" for c in str(text))
 
 
 def describe(error: BaseException) -> tuple[str, str]:

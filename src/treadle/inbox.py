@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from statistics import median
-from typing import Any, assert_never
+from typing import Any, assert_never, get_args
 
 from treadle import decide
 from treadle.clock import from_us, now_us
@@ -217,6 +217,8 @@ class Inbox:
         self, flow: Definition, item_id: str, stage: str, decision: Decision, reviewer: str
     ) -> tuple[Answer, Seen | None]:
         """The decision checked and encoded; with the question it was checked against, where that matters."""
+        if not isinstance(decision, get_args(Decision)):
+            raise TypeError(f"{decision!r:.80} is no decision; give Approve(), ApproveWithEdits(), Reject() or RequestChanges()")
         match decision:
             case Approve(note=note, attempt=number):
                 if number is None:

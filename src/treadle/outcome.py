@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from math import isfinite
 from typing import Any, Self, TypeAlias
 
 
@@ -16,7 +17,7 @@ class RetryLater(Exception):
     """Raised by a stage: try again after ``delay`` seconds, if the budget has an attempt left."""
 
     def __init__(self, delay: float, reason: str | None = None) -> None:
-        if not delay >= 0:
+        if not (isfinite(delay) and delay >= 0):
             raise ValueError(f"RetryLater(delay={delay!r}): the delay is in seconds, 0 or more")
         self.delay: float = delay
         self.reason: str | None = reason

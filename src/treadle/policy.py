@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from enum import StrEnum
 from math import isfinite
 from typing import ClassVar, Literal, TypeAlias
@@ -20,7 +20,7 @@ class ExhaustedAction(StrEnum):
     """A person sees every attempt, and decides."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class RetryBudget:
     """The attempts a stage, or each of its subtasks, may spend.
 
@@ -41,6 +41,7 @@ class RetryBudget:
     """
 
     max_attempts: int = 1
+    _: KW_ONLY
     delay: float | None = None
     backoff: float = 1.0
     max_delay: float = 300.0

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import queue
 import threading
-import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterable, Iterable, Sequence
 from typing import Any
 
 from treadle.errors import SourceFailed
@@ -84,7 +82,10 @@ class _AsyncSource(Source):
         try:
             async for item in items:
                 await self._queue.put(item)
-        except Exception as error:  # noqa: BLE001 - user code; told by ``failure``
+        except BaseException as error:  # noqa: BLE001 - user code; told by ``failure``
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
             self.raised = error
         await self._queue.put(self._end)
 
@@ -103,41 +104,78 @@ class _AsyncSource(Source):
 
 
 class _ThreadSource(Source):
-    """A plain iterable, read in one thread: its files or network must not hold the event loop up."""
+    """A plain iterable, read in one thread: its files or network must not hold the event loop up.
+
+    The thread reads as many items as were asked for and no more. What it has is given away when the iterable
+    makes it wait, so that a slow one does not hold back what it has already given.
+    """
 
     def __init__(self, items: Iterable[Any]) -> None:
         super().__init__()
         self._items = iter(items)
         self._loop = asyncio.get_running_loop()
-        self._wanted: queue.SimpleQueue[tuple[int, asyncio.Future[list[Any]]] | None] = queue.SimpleQueue()
-        threading.Thread(target=self._serve, args=(self._items,), name="treadle-source", daemon=True).start()
+        self._changed = threading.Condition()
+        self._wanted = 0
+        self._buffer: list[Any] = []
+        self._ended = False
+        self._closed = False
+        self._some, self._enough = asyncio.Event(), asyncio.Event()
+        threading.Thread(target=self._serve, name="treadle-source", daemon=True).start()
 
     async def _take(self, limit: int) -> list[Any]:
-        future: asyncio.Future[list[Any]] = self._loop.create_future()
-        self._wanted.put((limit, future))
-        return await future
+        self._some.clear()
+        self._enough.clear()
+        with self._changed:
+            self._wanted = limit
+            ready = bool(self._buffer) or self._ended
+            self._changed.notify()
+        if not ready:
+            await self._some.wait()
+        if not self._ended and len(self._buffer) < limit:
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    await self._enough.wait()
+            except TimeoutError:
+                pass  # It is slow: what there is goes on.
+        with self._changed:
+            found, self._buffer, self._wanted = self._buffer[:limit], self._buffer[limit:], 0
+            self.exhausted = self._ended and not self._buffer
+        return found
 
-    def _serve(self, items: Iterator[Any]) -> None:
-        while (wanted := self._wanted.get()) is not None:
-            limit, future = wanted
-            found: list[Any] = []
-            until = time.monotonic() + _PATIENCE
+    def _serve(self) -> None:
+        while self._is_wanted():
             try:
-                while len(found) < limit and (not found or time.monotonic() < until):
-                    found.append(next(items))
+                item = next(self._items)
             except StopIteration:
-                self.exhausted = True
+                break
             except BaseException as error:  # noqa: BLE001 - user code; told by ``failure``
-                self.exhausted, self.raised = True, error
-            try:
-                self._loop.call_soon_threadsafe(_answer, future, found)
-            except RuntimeError:
-                return  # The loop is closed: nobody reads any more.
+                self.raised = error
+                break
+            with self._changed:
+                self._buffer.append(item)
+                count, wanted = len(self._buffer), self._wanted
+            if count == 1:
+                self._tell(self._some)
+            if count >= wanted:
+                self._tell(self._enough)
+        self._ended = True
+        self._tell(self._some)
+        self._tell(self._enough)
+
+    def _is_wanted(self) -> bool:
+        """Wait until another item is wanted; ``False`` if none ever will be."""
+        with self._changed:
+            while len(self._buffer) >= self._wanted and not self._closed:
+                self._changed.wait()
+            return not self._closed
+
+    def _tell(self, event: asyncio.Event) -> None:
+        try:
+            self._loop.call_soon_threadsafe(event.set)
+        except RuntimeError:
+            self._closed = True  # The loop is closed: nobody reads any more.
 
     async def close(self) -> None:
-        self._wanted.put(None)
-
-
-def _answer(future: asyncio.Future[list[Any]], found: list[Any]) -> None:
-    if not future.done():
-        future.set_result(found)
+        with self._changed:
+            self._closed = True
+            self._changed.notify()

@@ -408,6 +408,7 @@ class ItemState:
         "payload",
         "phase",
         "priority",
+        "problem",
         "reviews",
         "running",
         "stages",
@@ -428,6 +429,7 @@ class ItemState:
         stages: dict[str, StageRow] | None = None,
         boards: dict[str, SubtaskBoard] | None = None,
         reviews: dict[str, ReviewRow] | None = None,
+        problem: str | None = None,
     ) -> None:
         self.id: str = id
         self.payload: str | None = payload
@@ -444,6 +446,8 @@ class ItemState:
         self.boards: dict[str, SubtaskBoard] = boards if boards is not None else {}
         self.reviews: dict[str, ReviewRow] = reviews if reviews is not None else {}
         """The latest review of each stage that was ever asked about."""
+        self.problem: str | None = problem
+        """Why its rows cannot be read, in a list that goes on without them."""
         self.unmet: dict[str, int] = {}
         """How many dependencies of each stage are not finished; filled by ``decide.count``."""
         self.running: int = 0

@@ -9,8 +9,11 @@ from html import escape
 
 from treadle.clock import from_us
 from treadle.errors import ItemNotFound
+from treadle.failure import printable
 from treadle.state import ItemPhase, ItemState, StageState, StageStatus
 from treadle.store import Shape, StateStore, stage_status
+
+_MAX_REMARK = 200
 
 GLYPHS = {
     StageState.COMPLETED: "✓",
@@ -102,11 +105,16 @@ class PipelineStatus:
         return f"<table><caption>{escape(self.item_id)}</caption>{rows}</table>"
 
 
+def _short(text: str) -> str:
+    line = printable(text.strip().split("\n", 1)[0])
+    return line if len(line) <= _MAX_REMARK else line[: _MAX_REMARK - 1] + "…"
+
+
 def _remark(entry: StageEntry) -> str:
     if entry.error:
-        return f": {entry.error.splitlines()[0]}"
+        return f": {_short(entry.error)}"
     if entry.state is StageState.AWAITING_REVIEW and entry.review_data is not None:
-        return f": {entry.review_data.summary}"
+        return f": {_short(entry.review_data.summary)}"
     if entry.subtasks:
         done = sum(child.state.is_finished for child in entry.subtasks)
         return f" ({done} of {len(entry.subtasks)} subtasks)"

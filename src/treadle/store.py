@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 from treadle.clock import from_us, now_us, to_us
+from treadle.codec import bad_name
 from treadle.codec import item_id as checked_id
 from treadle.definition import Definition
 from treadle.errors import StoreCorrupt
@@ -242,6 +243,7 @@ class StateStore(ABC):
         times = [None if moment is None else to_us(moment) for moment in (status.started_at, status.due_at)]
 
         def change(state: ItemState) -> Transition:
+            _check_name(stage)
             row = state.stages.get(stage) or StageRow(stage, status.state, 0, 0)
             asked = state.reviews.get(stage)
             reviews = []
@@ -251,7 +253,7 @@ class StateStore(ABC):
             elif asked is not None and asked.decision is None:
                 reviews.append(asked._replace(decision=Decided.WITHDRAWN, decided=now_us()))
             row = row._replace(
-                state=status.state, attempt=status.attempt, updated=to_us(status.updated_at), started=times[0], due=times[1],
+                state=StageState(status.state), attempt=status.attempt, updated=to_us(status.updated_at), started=times[0], due=times[1],
                 error=status.error, review=review, version=status.version,
             )  # fmt: skip
             return Transition(now_us(), stages=[row], reviews=reviews)
@@ -285,18 +287,25 @@ class StateStore(ABC):
         """Overwrite how a child stands; it is made, after its siblings, if it is new."""
 
         def change(state: ItemState) -> Transition:
+            _check_name(stage)
+            _check_name(subtask)
             rows = state.boards[stage].rows if stage in state.boards else []
             row = next((row for row in rows if row.name == subtask), None) or SubtaskRow(
                 stage, len(rows), subtask, status.state, 0, 0
             )
             times = [None if moment is None else to_us(moment) for moment in (status.started_at, status.due_at)]
             row = row._replace(
-                state=status.state, attempt=status.attempt, updated=to_us(status.updated_at), started=times[0], due=times[1],
+                state=StageState(status.state), attempt=status.attempt, updated=to_us(status.updated_at), started=times[0], due=times[1],
                 error=status.error,
             )  # fmt: skip
             return Transition(now_us(), subtasks=[row])
 
         await self.revise(checked_id(item_id), change, create=True)
+
+
+def _check_name(name: str) -> None:
+    if reason := bad_name(name):
+        raise ValueError(f"{name!r:.80} cannot name a stage or subtask: {reason}")
 
 
 # Rows to what people read.

@@ -20,6 +20,7 @@ from treadle.signature import CTX, ITEM, MISSING, OUTCOME, SUBTASK, Signature, r
 from treadle.stage import Stage, StageFunction
 
 _NAME = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
+OPTIONS = frozenset({"after", "executor", "gate", "limit", "priority", "retry", "review", "timeout", "version", "when"})
 _NO_STAGE = frozenset({ITEM, CTX, SUBTASK, OUTCOME})
 
 
@@ -170,6 +171,8 @@ def _known(readings: Mapping[str, _Reading]) -> str:
 
 def _check_options(reading: _Reading, findings: _Findings) -> None:
     name, options = reading.draft.name, reading.draft.options
+    for option in options.keys() - OPTIONS:
+        findings.add(f"stage {name!r} has an option {option!r} that does not exist; there are {', '.join(sorted(OPTIONS))}")
     if (when := options.get("when")) is not None and not callable(when):
         findings.add(f"stage {name!r} has when={when!r}; give a function")
     if (retry := options.get("retry")) is not None and not isinstance(retry, RetryBudget):

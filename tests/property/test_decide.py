@@ -1,18 +1,38 @@
-"""Whatever stages say, in whatever graph, decisions keep their promises."""
+"""Whatever stages, gates and people say, in whatever graph, decisions keep their promises."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from treadle import RetryBudget, StageState, decide
+from treadle import Accepted, ExhaustedAction, QualityFeedback, Rejected, RetryBudget, ReviewPolicy, StageState, Uncertain, decide
+from treadle.decide import Answer
 from treadle.definition import Definition
-from treadle.state import AttemptRow, Ended, ItemPhase, ItemState, Transition
+from treadle.errors import TreadleError
+from treadle.history import verdict_data
+from treadle.state import AttemptRow, Decided, Ended, EventKind, ItemPhase, ItemState, StageRow, Transition
 
 NAMES = ("a", "b", "c", "d", "e")
+VERDICTS = (None, Accepted(), Rejected(QualityFeedback("no")), Uncertain("hm"))
+QUESTION = '{"summary":"keep it?","details":null}'
+PEOPLE = [d for d in Decided if d is not Decided.WITHDRAWN]
+
+policies = st.sampled_from(
+    [
+        ReviewPolicy.NEVER,
+        ReviewPolicy.ALWAYS,
+        ReviewPolicy.ON_ESCALATION,
+        ReviewPolicy.ON_UNCERTAIN,
+        ReviewPolicy.ON_ESCALATION_OR_UNCERTAIN | ReviewPolicy.sample(0.5),
+        ReviewPolicy.ALWAYS.due(days=1, then="approve"),
+        ReviewPolicy.ON_ESCALATION.due(days=1, then="reject"),
+        ReviewPolicy.sample(1).due(days=1, then="escalate"),
+    ]
+)
 
 
 @st.composite
@@ -24,50 +44,159 @@ def graphs(draw: st.DrawFn) -> Mapping[str, list[str]]:
     }
 
 
-def _fold(flow: Definition, state: ItemState, change: Transition, budget: int) -> None:
-    after = state.stages | {row.stage: row for row in change.stages}
-    for row in change.stages:
-        if row.state is StageState.RUNNING and not row.fan_out:
-            needs = [after[need].state for need in flow.stages[row.stage].needs]
-            assert all(need.is_finished for need in needs), f"{row.stage} started before what it needs"
-        assert row.spent <= budget
-    decide.apply(flow, state, change)
+class World:
+    """One item, everybody who may act on it, and the promises that every step is held to."""
+
+    def __init__(self, flow: Definition, window: int, data: st.DataObject) -> None:
+        self.flow = flow
+        self.window = window
+        self.data = data
+        self.state = ItemState("x", '{"id":"x"}')
+        self.now = 1
+        self.open: list[tuple[str, int | None]] = []
+        self.charged: dict[tuple[str, int | None, int], int] = {}
+        self.extra: dict[str, int] = dict.fromkeys(NAMES, 0)
+        self.ended: set[tuple[str, int | None, int, int]] = set()
+
+    def take(self, change: Transition, *, acted: bool = False) -> None:
+        after = self.state.stages | {row.stage: row for row in change.stages}
+        for row in change.stages:
+            if row.state is StageState.RUNNING and not row.fan_out:
+                needs = [after[need].state for need in self.flow.stages[row.stage].needs]
+                assert all(need.is_finished for need in needs), f"{row.stage} started before what it needs"
+            if row.state is StageState.AWAITING_REVIEW:
+                reviews = self.state.reviews | {review.stage: review for review in change.reviews}
+                assert reviews[row.stage].decision is None, "somebody is asked, but there is no question"
+        if acted:
+            for stage in change.cleared:
+                self.state.boards.pop(stage)
+            self.state.stages.update({row.stage: row for row in change.stages})
+            for child in change.subtasks:
+                self.state.boards[child.stage].put(child)
+            self.state.reviews.update({review.stage: review for review in change.reviews})
+            if change.rest is not None:
+                self.state.phase = change.rest.phase
+        else:
+            decide.apply(self.flow, self.state, change)
+            self.open += change.starts
+            assert self.state.running == len(self.open)
+
+    def claim(self) -> Transition:
+        decide.count(self.flow, self.state)
+        return decide.begin(self.flow, self.state, self.now, self.window)
+
+    def attempt(self) -> Transition:
+        """One of the running attempts ends somehow."""
+        draw = self.data.draw
+        stage, seq = self.open.pop(draw(st.integers(0, len(self.open) - 1)))
+        row = self.state.stages[stage] if seq is None else self.state.boards[stage].rows[seq]
+        kinds = [Ended.COMPLETED, Ended.SKIPPED, Ended.FAILED, Ended.TIMED_OUT]
+        how = draw(st.sampled_from(kinds if seq is not None else [*kinds, Ended.AWAITING_REVIEW, Ended.FAN_OUT]))
+        verdict = draw(st.sampled_from(VERDICTS)) if how is Ended.COMPLETED else None
+        key = (stage, seq, row.reruns, row.attempt)
+        assert key not in self.ended, "an attempt has two ends"
+        self.ended.add(key)
+        if how in (Ended.FAILED, Ended.TIMED_OUT) or verdict is not None or how is Ended.COMPLETED:
+            unit = (stage, seq, row.reruns)
+            self.charged[unit] = self.charged.get(unit, 0) + 1
+            most = self.flow.stages[stage].retry.max_attempts + self.extra[stage]
+            assert self.charged[unit] <= most, f"{unit} was tried {self.charged[unit]} times"
+        attempt = AttemptRow(
+            stage, seq, row.attempt, self.now, self.now, how, draw(st.sampled_from([None, "1", "2"])),
+            subtasks=[(f"s{n}", None) for n in range(draw(st.integers(0, 4)))] if how is Ended.FAN_OUT else (),
+            review=QUESTION if how is Ended.AWAITING_REVIEW else None, retry=draw(st.booleans()), run=row.reruns,
+            verdict=None if verdict is None else json.dumps(verdict_data(verdict, "g")),
+        )  # fmt: skip
+        change = decide.settle(self.flow, self.state, attempt, self.now, 0.5, self.window)
+        if isinstance(verdict, Rejected | Uncertain) and seq is None:
+            carried = any(review.decision is not None for review in change.reviews)
+            passed = any(row.stage == stage and row.state is StageState.COMPLETED for row in change.stages)
+            assert carried or not passed, "a gate said no, and it passed"
+        return change
+
+    def person(self) -> bool:
+        """Somebody acts on the resting item; whether that changed it."""
+        draw = self.data.draw
+        stage = draw(st.sampled_from(NAMES))
+        act = draw(st.sampled_from(["decide", "decide", "decide", "undo", "reopen", "rerun", "retry", "nothing"]))
+        flow, state, now = self.flow, self.state, self.now
+        try:
+            if act == "decide":
+                decided = draw(st.sampled_from(PEOPLE))
+                edited = '"edited"' if decided is Decided.APPROVE_WITH_EDITS else None
+                feedback = '{"summary":"more","failed_criteria":[],"guidance":null}'
+                change = decide.resolve(flow, state, stage, Answer(decided, "ann", "why", edited, feedback=feedback), now)
+                self.extra[stage] += decided is Decided.REQUEST_CHANGES
+            elif act == "undo":
+                change = decide.undo(flow, state, stage, now)
+            elif act == "reopen":
+                change = decide.reopen(flow, state, stage, "op", "why", now)
+            elif act == "rerun":
+                change = decide.rerun(flow, state, stage, now, cascade=draw(st.booleans()))
+            elif act == "retry":
+                change = decide.retry(flow, state, stage, now)
+                self.charged = {unit: 0 if unit[0] == stage else spent for unit, spent in self.charged.items()}
+            else:
+                return False
+        except TreadleError:
+            return False
+        self.take(change, acted=True)
+        return True
 
 
-@given(graphs(), st.integers(1, 3), st.integers(1, 4), st.data())
+@given(graphs(), st.integers(1, 3), st.sampled_from(ExhaustedAction), policies, st.integers(1, 4), st.data())
 def test_promises_hold_for_every_course_of_events(
-    graph: Mapping[str, list[str]], budget: int, window: int, data: st.DataObject
+    graph: Mapping[str, list[str]],
+    budget: int,
+    exhausted: ExhaustedAction,
+    policy: ReviewPolicy,
+    window: int,
+    data: st.DataObject,
 ) -> None:
     flow = Definition.from_shape("any", graph)
-    stages = {name: replace(stage, retry=RetryBudget(max_attempts=budget)) for name, stage in flow.stages.items()}
-    flow = replace(flow, stages=stages)
-    state = ItemState("x", "{}")
-    now, open_units, charged = 1, [], dict.fromkeys([*NAMES], 0)
-    decide.count(flow, state)
-    change = decide.begin(flow, state, now, window)
-    for _ in range(400):
-        _fold(flow, state, change, budget)
-        open_units += change.starts
-        assert state.running == len(open_units)
-        if change.rest is not None:
-            assert not open_units
-            assert all(row.state is not StageState.RUNNING or row.fan_out for row in state.stages.values())
-            if change.rest.wake is None:
-                assert change.rest.phase is not ItemPhase.PENDING
-                return
-            now = change.rest.wake
-            decide.count(flow, state)
-            change = decide.begin(flow, state, now, window)
+    retry = RetryBudget(max_attempts=budget, on_exhausted=exhausted)
+    stages = {n: replace(stage, retry=retry, review=policy, judged=True) for n, stage in flow.stages.items()}
+    world = World(replace(flow, stages=stages), window, data)
+    change = world.claim()
+    acts = 0
+    for _ in range(600):
+        world.take(change)
+        world.now += 1
+        if change.rest is None:
+            assert world.open, "the item neither rests nor moves"
+            change = world.attempt()
             continue
-        assert open_units, "the item neither rests nor moves"
-        stage, seq = open_units.pop(data.draw(st.integers(0, len(open_units) - 1)))
-        kinds = [Ended.COMPLETED, Ended.SKIPPED, Ended.FAILED, Ended.TIMED_OUT]
-        how = data.draw(st.sampled_from(kinds if seq is not None else [*kinds, Ended.AWAITING_REVIEW, Ended.FAN_OUT]))
-        number = state.stages[stage].attempt if seq is None else state.boards[stage].rows[seq].attempt
-        if seq is None and how in (Ended.FAILED, Ended.TIMED_OUT):
-            charged[stage] += 1
-            assert charged[stage] <= budget
-        children = [(f"s{n}", None) for n in range(data.draw(st.integers(0, 5)))] if how is Ended.FAN_OUT else ()
-        attempt = AttemptRow(stage, seq, number, now, now, how, subtasks=children, retry=data.draw(st.booleans()), review="{}")
-        change = decide.settle(flow, state, attempt, now, 0.5, window)
+        assert not world.open
+        assert all(row.state is not StageState.RUNNING or row.fan_out for row in world.state.stages.values())
+        world.state.phase = change.rest.phase
+        while acts < 12 and data.draw(st.booleans()):
+            acts += 1
+            world.person()
+        waits = [row for row in world.state.stages.values() if row.state is StageState.PENDING]
+        if change.rest.wake is None and acts >= 12 and not waits:
+            assert change.rest.phase is not ItemPhase.PENDING
+            return
+        world.now = max(world.now, change.rest.wake or 0, *(row.due or 0 for row in waits), 0)
+        again = world.claim()
+        if again.rest is not None and again.rest.wake is None and not again.stages:
+            assert again.rest.phase is not ItemPhase.PENDING, "it rests, pending, and nothing will wake it"
+            return
+        change = again
     raise AssertionError("the item never came to rest")
+
+
+def test_a_broken_promise_is_noticed() -> None:
+    """The test above would be worth nothing if a stage that starts too early passed it."""
+    flow = Definition.from_shape("any", {"a": [], "b": ["a"]})
+    world = World(flow, 1, None)  # type: ignore[arg-type]  # nothing is drawn
+    early = Transition(1, stages=[StageRow("b", StageState.RUNNING, 1, 1)], starts=[("b", None)])
+    decide.count(flow, world.state)
+    try:
+        world.take(early)
+    except (AssertionError, KeyError):
+        return
+    raise AssertionError("b started before a, and nobody noticed")
+
+
+def test_every_kind_of_event_has_a_word() -> None:
+    assert len({kind.value for kind in EventKind}) == len(list(EventKind))

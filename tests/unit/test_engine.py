@@ -256,13 +256,13 @@ async def test_reviews_wait_and_are_decided_once(store: StateStore) -> None:
         await engine.approve("x", "ask", reviewer="ann")
         assert (await engine.status("x"))["ask"].state is StageState.COMPLETED
         await engine.reject("y", "ask", "too short", reviewer="bob")
-        with pytest.raises(ReviewConflict, match="'ask' of item 'x' is completed"):
+        with pytest.raises(ReviewConflict, match="'ask' of item 'x' was approved by ann at"):
             await engine.reject("x", "ask", "late", reviewer="bob")
         report = await engine.run()
         assert (report.completed, report.failed) == (1, 1)
         assert (await engine.status("y"))["ask"].error == "rejected by bob: too short"
         decided = [event.data async for event in engine.events() if event.kind == "review_decided"]
-        assert {"decision": "approve", "reviewer": "ann"} in decided
+        assert {"decision": "approve", "reviewer": "ann", "revision": 1} in decided
 
 
 async def test_when_skips_and_skipped_lets_dependents_go_on(store: StateStore) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any
 
-from treadle.clock import from_us
+from treadle.clock import MAX_WAIT, from_us
 from treadle.decide.ruling import Ruling
 from treadle.definition import Definition, StageDefinition
 from treadle.event import EventKind
@@ -166,7 +166,7 @@ class Draft:
         policy = stage.review
         review = ReviewRow(
             row.stage, 1 if last is None else last.revision + 1, why.asked_by, row.attempt, self.now, question, digest, gate, verdict,
-            due=None if policy.expires is None else self.now + int(policy.expires * 1_000_000), then=policy.then,
+            due=None if policy.expires is None else self.now + int(min(policy.expires, MAX_WAIT) * 1_000_000), then=policy.then,
             author=_author(self.state, policy.author), before=_before(last),
         )  # fmt: skip
         self.reviews.append(review)

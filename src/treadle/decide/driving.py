@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from treadle.clock import from_us
+from treadle.clock import MAX_WAIT, from_us
 from treadle.decide.acting import Answer, answer
 from treadle.decide.draft import (
     COMPLETED,
@@ -446,7 +446,7 @@ def _interrupted(times: int) -> str:
 
 def _wait(budget: RetryBudget, attempt: AttemptRow, spent: int, chance: float) -> int:
     seconds = attempt.retry_after if attempt.retry_after is not None else budget.wait_after(spent, chance)
-    return int(seconds * 1_000_000)
+    return int(min(seconds, MAX_WAIT) * 1_000_000)
 
 
 def _scheduled(error: str, due: int) -> str:

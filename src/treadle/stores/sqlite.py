@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sqlite3
 import threading
 from collections.abc import Awaitable, Callable, Sequence
@@ -63,6 +64,7 @@ class SqliteStateStore(StateStore):
         self._beating: Con | None = None
         self._beat_lock = threading.Lock()
         self._closed = False
+        self._pid = os.getpid()
 
     @classmethod
     def open(cls, path: str | Path) -> Opening[SqliteStateStore]:
@@ -123,6 +125,8 @@ class SqliteStateStore(StateStore):
     def _check_open(self) -> None:
         if self._closed:
             raise StoreUnavailable(f"store {self._path} has been closed")
+        if os.getpid() != self._pid:
+            raise StoreUnavailable(f"store {self._path} was opened by another process; open it anew in this one")
 
     # the workflow
 
@@ -133,8 +137,7 @@ class SqliteStateStore(StateStore):
             stored = con.execute("SELECT definition FROM workflow").fetchone()
             if stored is not None and stored[0] == text:
                 return
-            if stored is not None:
-                self._check_shape(con, shape_of(stored[0]), given)
+            self._check_shape(con, Shape(given.workflow, {}) if stored is None else shape_of(stored[0]), given)
             for name in given.stages:
                 self._names.number(con, name)
             con.execute("INSERT OR REPLACE INTO workflow VALUES (1, ?, ?)", (given.workflow, text))
@@ -341,7 +344,8 @@ class SqliteStateStore(StateStore):
 
         def act(con: Con) -> list[ItemState]:
             keys = [row[0] for row in con.execute(query, values | {"after": after, "limit": limit})]
-            return [_readable(item) for item in read_items(con, self._names, keys, subtasks=False).values()]
+            found = read_items(con, self._names, keys, subtasks=False)
+            return [_listed(item, key) for key, item in found.items()]
 
         return await self._read(act)
 
@@ -373,6 +377,13 @@ def _free(con: Con, workers: Sequence[int], now: int) -> None:
     for worker in workers:
         con.execute("UPDATE items SET worker = NULL, fence = fence + 1, wake = ? WHERE worker = ?", (now, worker))
         con.execute("DELETE FROM workers WHERE id = ?", (worker,))
+
+
+def _listed(item: ItemState | StoreCorrupt, key: int) -> ItemState:
+    """An item for a list: one that cannot be read says why, and the list goes on."""
+    if isinstance(item, ItemState):
+        return item
+    return ItemState(item.item_id or "?", None, key=key, phase=ItemPhase.FAILED, problem=str(item))
 
 
 def _readable(item: ItemState | StoreCorrupt) -> ItemState:

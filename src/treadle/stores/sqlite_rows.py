@@ -255,9 +255,9 @@ def read_children(con: sqlite3.Connection, names: Names, key: int, stage: str, s
 
 def _unreadable(item_id: str, where: str, state: object, updated: object) -> StoreCorrupt | None:
     if not (isinstance(state, int) and 0 <= state < len(STATE_OF)):
-        return StoreCorrupt(f"item {item_id!r}, stage {where}: the stored state {state!r} is none that is known")
+        return StoreCorrupt(f"item {item_id!r}, stage {where}: the stored state {state!r} is none that is known", item_id)
     if not isinstance(updated, int):
-        return StoreCorrupt(f"item {item_id!r}, stage {where}: the stored time {updated!r} cannot be read")
+        return StoreCorrupt(f"item {item_id!r}, stage {where}: the stored time {updated!r} cannot be read", item_id)
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -16,6 +17,9 @@ from treadle.errors import SchemaTooNew, StoreCorrupt, StoreError, StoreFull, St
 VERSION = 2
 STATES = ("pending", "running", "completed", "failed", "awaiting_review", "skipped")
 """Stored as their places here."""
+
+_PATIENCE = 30.0
+"""Seconds to wait for another process that opens the same file."""
 
 _HEADER = b"SQLite format 3\x00"
 _KINDS: dict[int, type[StoreError]] = {
@@ -33,16 +37,20 @@ _KINDS: dict[int, type[StoreError]] = {
 def mapped(error: sqlite3.Error, path: str) -> StoreError:
     """Our error for one of SQLite's."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == 0 and "decode" in str(error):
+        code = sqlite3.SQLITE_CORRUPT
     return _KINDS.get(code, StoreError)(f"store {path}: {error}")
 
 
 @contextmanager
 def mapping_errors(path: str) -> Iterator[None]:
-    """SQLite's errors come out as ours."""
+    """SQLite's errors come out as ours, and so does what only a damaged file can cause."""
     try:
         yield
     except sqlite3.Error as error:
         raise mapped(error, path) from error
+    except (UnicodeDecodeError, KeyError, IndexError, TypeError, ValueError) as error:
+        raise StoreCorrupt(f"store {path}: something in it cannot be read ({type(error).__name__}: {error})") from error
 
 
 def connect(path: str, *, read_only: bool = False) -> sqlite3.Connection:
@@ -69,7 +77,8 @@ def open_file(path: str) -> sqlite3.Connection:
             version = _version(con, path)
             if version > VERSION:
                 raise SchemaTooNew(f"store {path} has schema {version}, this Treadle knows up to {VERSION}; upgrade Treadle")
-            con.execute("PRAGMA journal_mode=WAL")
+            if path != ":memory:":
+                _use_wal(con)
             # FULL: a power cut loses nothing acknowledged. No autocheckpoint: SQLite before 3.51.3 has a race
             # between checkpoints and commits that only a checkpoint holding the writer's lock avoids.
             con.execute("PRAGMA synchronous=FULL")
@@ -81,6 +90,18 @@ def open_file(path: str) -> sqlite3.Connection:
             con.close()
             raise
     return con
+
+
+def _use_wal(con: sqlite3.Connection) -> None:
+    """Turn the log on. SQLite gives up at once, whatever its busy timeout, while another process does the same."""
+    until = time.monotonic() + _PATIENCE
+    while con.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        try:
+            con.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
 
 
 def _check_file(path: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 import threading
 import time
@@ -14,6 +15,8 @@ from typing import Any
 from treadle.errors import StoreError, StoreUnavailable
 from treadle.state import ItemState, Transition
 from treadle.stores.sqlite_schema import mapped
+
+log: logging.Logger = logging.getLogger("treadle.store")
 
 _MAX_BATCH = 2_000
 _SLOW = 0.02
@@ -92,11 +95,16 @@ class Writer:
         self._con.execute(f"PRAGMA busy_timeout={_LOCK_WAIT_MS}")
         results = self._transact(batch)
         if results is None:
-            return [StoreUnavailable(f"store {self._path}: another process held the lock for {_LOCK_WAIT_MS // 1000} s")] * len(
-                batch
-            )
+            return [self._locked()] * len(batch)
         self._checkpoint()
         return results
+
+    def _locked(self) -> StoreUnavailable:
+        return StoreUnavailable(f"store {self._path}: another process held the lock for {_LOCK_WAIT_MS // 1000} s")
+
+    def _roll_back(self) -> None:
+        if self._con.in_transaction:
+            self._con.execute("ROLLBACK")
 
     def _transact(self, batch: Sequence[_Entry]) -> Sequence[Any] | None:
         """A result or an exception for each entry; ``None`` if another process has the lock."""
@@ -113,13 +121,16 @@ class Writer:
             try:
                 results = self._run(batch)
                 con.execute("COMMIT")
-            except sqlite3.Error as error:
-                if con.in_transaction:
-                    con.execute("ROLLBACK")
+            except sqlite3.OperationalError as error:
+                # The disk or the lock: it is the same for everybody in the batch.
+                self._roll_back()
                 results = [mapped(error, self._path)] * len(batch)
-            except BaseException:
-                con.execute("ROLLBACK")
-                raise
+            except Exception as error:  # noqa: BLE001 - told to whoever waits for the write
+                self._roll_back()
+                results = [_told(error, self._path)]
+        if len(results) < len(batch):
+            # Something in the batch cannot be stored: alone, each speaks for itself.
+            return [result for entry in batch for result in self._transact([entry]) or [self._locked()]]
         self._slow = time.perf_counter() - began > _SLOW or self._wal_is_long()
         return results
 
@@ -161,8 +172,15 @@ class Writer:
         self._checkpointed = self._con.total_changes
         if self._path != ":memory:" and _wal_size(self._path) > _WAL_LIMIT:
             with self._lock:
-                self._con.execute("PRAGMA busy_timeout=0")
-                self._con.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                self._truncate_log()
+
+    def _truncate_log(self) -> None:
+        """Do what can be done now: a log that stays is read by whoever opens the file next."""
+        try:
+            self._con.execute("PRAGMA busy_timeout=0")
+            self._con.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.Error as error:
+            log.info("store %s: its log could not be moved into the file: %s", self._path, error)
 
     def close(self) -> None:
         """Write what waits, then close."""
@@ -174,10 +192,18 @@ class Writer:
                     future.set_exception(result) if isinstance(result, Exception) else future.set_result(result)
             self._queue = []
         with self._lock:
-            if self._path != ":memory:":
-                self._con.execute("PRAGMA busy_timeout=0")
-                self._con.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            if self._path != ":memory:" and self._con.total_changes:
+                self._truncate_log()
             self._con.close()
+
+
+def _told(error: Exception, path: str) -> StoreError:
+    """An error for whoever awaits a write that holds something which cannot be stored."""
+    if isinstance(error, sqlite3.Error):
+        return mapped(error, path)
+    told = StoreError(f"store {path}: what was given cannot be stored: {type(error).__name__}: {error}")
+    told.__cause__ = error
+    return told
 
 
 def _wal_size(path: str) -> int:
