@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 import threading
 import time
@@ -14,6 +15,8 @@ from typing import Any
 from treadle.errors import StoreError, StoreUnavailable
 from treadle.state import ItemState, Transition
 from treadle.stores.sqlite_schema import mapped
+
+log: logging.Logger = logging.getLogger("treadle.store")
 
 _MAX_BATCH = 2_000
 _SLOW = 0.02
@@ -66,6 +69,8 @@ class Writer:
 
     def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
         batch, self._queue = self._queue[:_MAX_BATCH], self._queue[_MAX_BATCH:]
+        if not batch:
+            return  # Closing has written what this was called for.
         if not self._slow:
             self._con.execute("PRAGMA busy_timeout=0")
             results = self._transact(batch)
@@ -105,8 +110,8 @@ class Writer:
         with self._lock:
             try:
                 con.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+            except sqlite3.Error as error:
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
                     self._slow = True
                     return None
                 return [mapped(error, self._path)] * len(batch)
@@ -117,6 +122,9 @@ class Writer:
                 if con.in_transaction:
                     con.execute("ROLLBACK")
                 results = [mapped(error, self._path)] * len(batch)
+            except Exception as error:  # noqa: BLE001 - a value that SQLite cannot take, say; whoever waits must hear of it
+                con.execute("ROLLBACK")
+                results = [StoreError(f"store {self._path}: {type(error).__name__}: {error}")] * len(batch)
             except BaseException:
                 con.execute("ROLLBACK")
                 raise
@@ -159,10 +167,19 @@ class Writer:
     def _checkpoint(self) -> None:
         """Move the log into the file, holding the writer's lock; readers in the way put it off."""
         self._checkpointed = self._con.total_changes
-        if self._path != ":memory:" and _wal_size(self._path) > _WAL_LIMIT:
+        if _wal_size(self._path) > _WAL_LIMIT:
             with self._lock:
-                self._con.execute("PRAGMA busy_timeout=0")
-                self._con.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                self._empty_log()
+
+    def _empty_log(self) -> None:
+        if self._path == ":memory:":
+            return
+        self._con.execute("PRAGMA busy_timeout=0")
+        try:
+            self._con.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.Error as error:
+            # On a full disk, say. What was committed is safe in the log, and is moved another time.
+            log.warning("store %s: its log could not be moved into the file: %s", self._path, error)
 
     def close(self) -> None:
         """Write what waits, then close."""
@@ -174,9 +191,7 @@ class Writer:
                     future.set_exception(result) if isinstance(result, Exception) else future.set_result(result)
             self._queue = []
         with self._lock:
-            if self._path != ":memory:":
-                self._con.execute("PRAGMA busy_timeout=0")
-                self._con.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self._empty_log()
             self._con.close()
 
 
