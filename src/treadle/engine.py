@@ -162,6 +162,7 @@ class Engine:
         """
         if self._worker is None:
             return
+        log.info("stopping %s", "at once" if now else f"when running stages have ended, or in {self._grace:g} s")
         self._worker.stop(now=now)
         if not now and self._stopper is None:
             self._stopper = asyncio.get_running_loop().call_later(self._grace, lambda: self.stop(now=True))
@@ -243,6 +244,7 @@ class Engine:
             InvalidTransition: it has not failed.
         """
         await self._revise(item_id, lambda state: decide.retry(self._flow, state, stage, now_us()))
+        log.info("item %r is to be tried again", str(item_id), extra={"item": str(item_id), "stage": stage})
 
     async def cancel(self, item_id: ItemId, reason: str | None = None) -> None:
         """The item moves no more; what runs for it is told to stop, and its answer is refused.
@@ -252,6 +254,7 @@ class Engine:
             InvalidTransition: it has already ended.
         """
         await self._revise(item_id, lambda state: decide.cancel(self._flow, state, reason, now_us()))
+        log.info("item %r was cancelled: %s", str(item_id), reason, extra={"item": str(item_id)})
         if self._worker is not None:
             await self._worker.abandon(checked_id(item_id))
 
@@ -259,6 +262,15 @@ class Engine:
         """A person's answer to what waits; the same as ``Inbox.decide``, and this engine goes on at once."""
         await self._bound()
         await Inbox(self._store).decide(item_id, stage, decision, reviewer=reviewer)
+        said = type(decision).__name__
+        log.info(
+            "review of stage %r of item %r: %s by %s",
+            stage,
+            str(item_id),
+            said,
+            reviewer,
+            extra={"item": str(item_id), "stage": stage},
+        )
         self._poke()
 
     async def approve(self, item_id: ItemId, stage: str, *, reviewer: str, note: str | None = None) -> None:

@@ -216,6 +216,7 @@ class Worker:
         except LeaseLost as error:
             log.warning("%s", error, extra={"item": driver.item_id})
         except Exception as error:  # noqa: BLE001 - kept for ``run``, which raises it when all have ended
+            log.error("item %r cannot go on, so the run ends: %s", driver.item_id, error, extra={"item": driver.item_id})  # noqa: TRY400 - ``run`` raises it
             self._fatal = self._fatal or error
             self.stop()
         finally:
