@@ -69,6 +69,8 @@ class Engine:
         self._observers: list[Callable[[ItemState, Transition], None]] = []
         self._followers: set[asyncio.Event] = set()
         self._attempts = 0
+        self._intake: Intake | None = None
+        self._stopping = False
         self._worker: Worker | None = None
         self._exit: AsyncExitStack | None = None
         self._stopper: asyncio.TimerHandle | None = None
@@ -139,10 +141,11 @@ class Engine:
         async with self._running() as worker:
             intake = None
             if items is not None:
-                intake = Intake(self._store, self._surroundings, open_source(items))
+                intake = self._intake = Intake(self._store, self._surroundings, open_source(items))
             try:
                 await worker.run(intake, concurrency)
             finally:
+                self._intake = None
                 if intake is not None:
                     await intake.source.close()
             counts = (await self._store.counts()).phases
@@ -155,6 +158,16 @@ class Engine:
             _raise_problems(intake)
         return report
 
+    @property
+    def reading(self) -> bool:
+        """Whether ``run`` still takes items from its source, so that more may come than the store holds."""
+        return self._intake is not None and not self._intake.source.exhausted
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was told to stop."""
+        return self._stopping
+
     def stop(self, *, now: bool = False) -> None:
         """Make ``run`` return: running stages may end within the grace time, ``now`` puts them back at once.
 
@@ -162,6 +175,7 @@ class Engine:
         """
         if self._worker is None:
             return
+        self._stopping = True
         log.info("stopping %s", "at once" if now else f"when running stages have ended, or in {self._grace:g} s")
         self._worker.stop(now=now)
         if not now and self._stopper is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from typing import Annotated, Any
@@ -49,8 +50,12 @@ def main(arguments: list[str] | None = None) -> None:
 
             print(clean(str(error), lines=True), file=sys.stderr)
         code = STORE_UNAVAILABLE if isinstance(error, StoreError) else WRONG_USE
-    except (KeyboardInterrupt, BrokenPipeError):
+    except KeyboardInterrupt:
         code = 130
+    except BrokenPipeError:
+        # Whoever read has seen enough (``| head``); what is still buffered has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
     raise SystemExit(code)
 
 
