@@ -124,10 +124,8 @@ class Call:
             if value is None:
                 return Attempt(row.stage, self._unit[1], row.attempt, began, now_us(), Ended.COMPLETED, metrics=self._metrics())
             return self._ended(value, began)
-        except GeneratorExit:
-            raise
-        except asyncio.CancelledError as error:
-            if _cancelled_from_outside():
+        except (asyncio.CancelledError, GeneratorExit) as error:
+            if _ended_from_outside(error):
                 raise
             return self._failed(error, began)
         except BaseException as error:
@@ -319,19 +317,21 @@ async def wanted(surroundings: Surroundings, subject: Subject, stage: str) -> bo
     try:
         answer = call.invoke(definition.when, None)
         return bool(await answer if inspect.isawaitable(answer) else answer)
-    except GeneratorExit:
-        raise
-    except asyncio.CancelledError as error:
-        if _cancelled_from_outside():
+    except (asyncio.CancelledError, GeneratorExit) as error:
+        if _ended_from_outside(error):
             raise
         return error
     except BaseException as error:
         return error
 
 
-def _cancelled_from_outside() -> bool:
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0
+def _ended_from_outside(error: BaseException) -> bool:
+    """Whether the task was cancelled or its coroutine closed; the stage may also have raised the same by itself."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return True  # No loop runs any more: what is left of it is being cleared away.
+    return task is None or (isinstance(error, asyncio.CancelledError) and task.cancelling() > 0)
 
 
 def interrupted(state: ItemState, unit: Unit) -> Attempt:

@@ -82,9 +82,10 @@ class Threads:
 
 
 def _carried(error: BaseException) -> BaseException:
-    """A future refuses StopIteration, so it travels inside another error."""
-    if isinstance(error, StopIteration):
-        carrier = RuntimeError("the stage raised StopIteration")
+    """A future refuses StopIteration, and GeneratorExit would close who awaits it: they travel inside another error."""
+    if isinstance(error, StopIteration | GeneratorExit):
+        said = f": {error}" if str(error) else ""
+        carrier = RuntimeError(f"the stage raised {type(error).__name__}{said}")
         carrier.__cause__ = error
         return carrier
     return error

@@ -270,5 +270,10 @@ def _build(reading: _Reading, readings: Mapping[str, _Reading], codec: Codec) ->
         version=options.get("version"),
         priority=options.get("priority", 0),
         asks_leave=reading.when is not None or options.get("limit") is not None,
-        bare=executor == INLINE and timeout is None and reading.before is None and reading.after is None,
+        bare=executor == INLINE
+        and timeout is None
+        and reading.before is None
+        and reading.after is None
+        and reading.body.is_async
+        and reading.handler.is_async,
     )

@@ -98,7 +98,7 @@ def _module(where: str, app: str) -> Any:
         spec.loader.exec_module(module)
     except TreadleError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise WrongUse(f"{app} cannot be loaded: {type(error).__name__}: {error}") from error
     return module
 

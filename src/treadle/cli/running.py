@@ -14,7 +14,7 @@ from typing import Any
 from treadle.cli.common import WrongUse, clean, load_app, store_url, terminal_width
 from treadle.engine import Engine
 from treadle.errors import InvalidItem, ItemConflict, SourceFailed
-from treadle.script import run_async
+from treadle.script import run_async, to_the_end
 from treadle.state import ItemPhase, StageState
 from treadle.status import lasted
 from treadle.store import Counts, StateStore
@@ -39,7 +39,7 @@ def run(app: str | None = None, *arguments: str, store: str | None = None, concu
         raise WrongUse("--concurrency is 1 or more")
     try:
         items = _items(workflow.source_function, list(arguments))
-        report = asyncio.run(run_async(workflow, items, store=store_url(store), concurrency=concurrency, watch=_watch))
+        report = to_the_end(run_async(workflow, items, store=store_url(store), concurrency=concurrency, watch=_watch))
     except (InvalidItem, ItemConflict, SourceFailed) as error:
         print(clean("\n".join([str(error), *getattr(error, "__notes__", [])]), lines=True), file=sys.stderr)
         return 1
