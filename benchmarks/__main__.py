@@ -1,4 +1,4 @@
-"""Measure W1 to W4 and print each beside its ceiling: ``python -m benchmarks [ITEMS]``."""
+"""Measure W1 to W4 and memory, and print each beside its ceiling: ``python -m benchmarks [ITEMS]``."""
 
 from __future__ import annotations
 
@@ -111,9 +111,11 @@ def main() -> None:
             figures[f"W3 {children} subtasks, subtasks/s"] = asyncio.run(fanned(folder / f"w3-{children}.db", children))
         bare = process_ms("-c", "pass")
         figures["W4 import treadle, ms"] = process_ms("-c", "import treadle") - bare
+        peak = subprocess.run([sys.executable, "-m", "benchmarks.memory", str(10 * count)], check=True, capture_output=True)
+        figures[f"Peak memory of {10 * count} items from a generator, MB"] = float(peak.stdout)
         figures["W4 treadle status, ms"] = process_ms("-m", "treadle.cli", "status", "--store", str(folder / "w1-1.db"))
     for label, value in figures.items():
-        print(f"{label:<48}{value:>12,.0f}")
+        print(f"{label:<56}{value:>12,.0f}")
     print(json.dumps({label: round(value, 1) for label, value in figures.items()}))
 
 

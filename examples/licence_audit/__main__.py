@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import treadle
-from treadle import Inbox, StageState, StateStore, TreadleError, open_store
+from treadle import Inbox, StateStore, TreadleError, open_store
+from treadle.cli.common import table, terminal_width
 from treadle.codec import Codec
+from treadle.status import overview
 from treadle.store import Filter
 
 from .audited import Audited
@@ -21,13 +25,6 @@ from .metadata import Metadata
 from .notice import notice
 from .pipeline import audit, installed
 from .sbom import sbom
-
-_SHAPES = (
-    (StageState.COMPLETED, "✓"),
-    (StageState.AWAITING_REVIEW, "●"),
-    (StageState.FAILED, "×"),
-    (StageState.PENDING, "·"),
-)
 
 
 def main() -> int:
@@ -50,7 +47,7 @@ def main() -> int:
 
 async def _tell(out: Path) -> None:
     async with open_store(out / "audit.db") as store:
-        await _print_table(store)
+        print("\n" + overview(await store.counts(), terminal_width()))
         await _print_waiting(store)
         known = [one async for one in _audited(store)]
     write_text(out / "sbom.cdx.json", sbom(known))
@@ -58,22 +55,20 @@ async def _tell(out: Path) -> None:
     print(f"\nThe report: {out / 'sbom.cdx.json'} (CycloneDX) and {out / 'NOTICE'}")
 
 
-async def _print_table(store: StateStore) -> None:
-    counts = await store.counts()
-    print("\n" + f"{'stage':<12}" + "".join(f"{glyph + ' ' + state.replace('_', ' '):>20}" for state, glyph in _SHAPES))
-    for stage, states in counts.stages.items():
-        print(f"{stage:<12}" + "".join(f"{states.get(state, 0):>20,}" for state, _ in _SHAPES))
-
-
 async def _print_waiting(store: StateStore) -> None:
     waiting = [review async for review in Inbox(store).waiting()]
-    if waiting:
-        print(f"\n{len(waiting)} need a person:")
-    for review in waiting:
-        print(f"  ● {review.item_id:<32} {review.review.summary}"[:110])
-    if waiting:
-        first = waiting[0]
-        print(f"\nDecide: treadle review approve {first.item_id} {first.stage} --reviewer YOU --store licence-audit/audit.db")
+    if not waiting:
+        return
+    print(f"\n{len(waiting)} need a person:")
+    rows: list[list[object]] = [[f"● {review.item_id}", review.review.summary] for review in waiting]
+    print(table(["item", "asks"], rows, width=terminal_width()))
+    first = waiting[0]
+    print(f"\nDecide: {_command()} review approve {first.item_id} {first.stage} --reviewer YOU --store licence-audit/audit.db")
+
+
+def _command() -> str:
+    """How the reader can call ``treadle``: it may be in this environment only, and not on the path."""
+    return "treadle" if shutil.which("treadle") else os.path.relpath(Path(sys.executable).with_name("treadle"))
 
 
 async def _audited(store: StateStore) -> AsyncIterator[Audited]:

@@ -282,7 +282,7 @@ class Call:
 
     def _ended(self, value: Any, began: int) -> AttemptRow:
         """The attempt that returned ``value``, encoded."""
-        row, seq = self._row, self._unit[1]
+        seq = self._unit[1]
         if value is None:
             return self._of(began, Ended.COMPLETED)
         summary = None

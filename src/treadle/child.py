@@ -7,14 +7,18 @@ import importlib
 import importlib.util
 import json
 import os
+import queue
 import signal
 import struct
 import sys
+import threading
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO
 
 from treadle.attempt import Call, Subject, Surroundings
+from treadle.definition import Definition
 from treadle.executor import Threads
 from treadle.state import AttemptRow, Ended, ItemState, StageRow, StageState, SubtaskBoard, SubtaskRow
 from treadle.workflow import Workflow
@@ -24,25 +28,61 @@ _HEADER = struct.Struct(">I")
 
 def main() -> None:
     """Serve the process that started this one; end when it is gone."""
-    # Ctrl-C reaches every process of a terminal; only the parent decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Both reach every process of a terminal or a service; only the parent decides what they mean. A handler, and
+    # not SIG_IGN, so that programs that user code starts can be stopped by them as ever.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
     # User code prints where it likes; the pipes are kept out of its reach.
-    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    incoming, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
-    hello = _receive(requests)
-    if hello is None:
-        return
+    requests = _Requests(incoming)
     try:
-        workflow = _find(hello)
-        surroundings = Surroundings(workflow.definition, None, Threads(), None)
+        if (hello := requests.next()) is not None:
+            _serve(hello, requests, answers)
+    except BrokenPipeError:
+        # The parent went away while this answered; there is nobody to tell, and the pipe must not be tried again.
+        os._exit(0)
+
+
+def _serve(hello: dict[str, Any], requests: _Requests, answers: BinaryIO) -> None:
+    problem = None
+    try:
+        surroundings = Surroundings(_untimed(_find(hello).definition), None, Threads(), None)
     except BaseException as error:  # noqa: BLE001 - importing a module runs user code
         problem = f"a worker process cannot load workflow {hello['workflow']!r}: {type(error).__name__}: {error}"
-        while _receive(requests) is not None:
-            _send(answers, {"problem": problem})
-        return
-    while (job := _receive(requests)) is not None:
-        _send(answers, {"attempt": asyncio.run(_attempt(surroundings, job, answers))})
+    while (job := requests.next()) is not None:
+        answer = {"problem": problem} if problem else {"attempt": asyncio.run(_attempt(surroundings, job, answers))}
+        requests.answered()
+        _send(answers, answer)
+
+
+class _Requests:
+    """What the parent asks, read in a thread of its own: it also notices that the parent is gone while user code runs."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._waiting: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._busy = False
+        threading.Thread(target=self._read, name="treadle-requests", daemon=True).start()
+
+    def next(self) -> dict[str, Any] | None:
+        """The next request, when it comes; ``None`` when there will be no more."""
+        return self._waiting.get()
+
+    def answered(self) -> None:
+        """The last request's answer is about to be sent."""
+        self._busy = False
+
+    def _read(self) -> None:
+        self._waiting.put(_receive(self._stream))
+        while (job := _receive(self._stream)) is not None:
+            self._busy = True
+            self._waiting.put(job)
+        if self._busy:
+            # Nobody waits for what runs, and it may never end by itself.
+            os._exit(1)
+        self._waiting.put(None)
 
 
 async def _attempt(surroundings: Surroundings, job: dict[str, Any], answers: BinaryIO) -> list[Any]:
@@ -65,6 +105,11 @@ async def _attempt(surroundings: Surroundings, job: dict[str, Any], answers: Bin
     past = [AttemptRow(*fields)._replace(how=Ended(fields[5])) for fields in job["history"]]
     attempt = await Call(surroundings, Subject(surroundings.flow, state, progress), (name, seq), history=past).run()
     return list(attempt._replace(seq=job["unit"][1]))
+
+
+def _untimed(flow: Definition) -> Definition:
+    """The parent keeps the time: it ends this process, which no code can ignore."""
+    return replace(flow, stages={name: replace(stage, timeout=None) for name, stage in flow.stages.items()})
 
 
 def _find(hello: dict[str, Any]) -> Workflow:

@@ -317,7 +317,7 @@ def _attrs(annotation: Any) -> tuple[Converter, Converter]:
 def _shown(item: Any) -> str:
     try:
         return f"{item!r:.120}"
-    except Exception:
+    except Exception:  # noqa: BLE001 - its __repr__ is user code
         return f"a {type(item).__name__}"
 
 

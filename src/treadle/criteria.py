@@ -29,7 +29,10 @@ def criterion(
     """Whether ``actual`` is all that is asked of it; without a condition, whether it is true.
 
     Args:
-        at_least, at_most: bounds, both included.
+        name: what is looked at.
+        actual: what was found.
+        at_least: the lowest good value.
+        at_most: the highest good value.
         equals: the only good value.
         one_of: the good values.
         matches: a regular expression that must be found in the text.

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import random
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import nullcontext
 from typing import Any
 
-from treadle import decide
+from treadle import decide, logged
 from treadle.attempt import Call, Subject, Surroundings, interrupted, wanted
 from treadle.clock import now_us
 from treadle.errors import LeaseLost, StoreError
 from treadle.event import EventKind
 from treadle.state import AttemptRow, EventRow, ItemState, Rest, StageRow, StageState, SubtaskRow, Transition, Unit
 from treadle.store import StateStore
+
+log: logging.Logger = logging.getLogger("treadle.driver")
 
 _PROGRESS_EVERY_US = 1_000_000
 
@@ -49,6 +52,7 @@ class Driver:
         self._window = window
         self._limits = limits
         self._observe = observe
+        self._debug = log.isEnabledFor(logging.DEBUG)
         self._loop = asyncio.get_running_loop()
         self._branches: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -122,6 +126,9 @@ class Driver:
         decide.apply(self._flow, self._state, change)
         await self._store.commit(self._state, change)
         self._observe(self._state, change)
+        # An attempt that has more to say than that it succeeded has a row of its own: only then is there news.
+        if change.attempts or self._debug:
+            logged.tell(log, self._state, change)
         if change.rest is not None:
             self._rest = change.rest
         elif _waits(change):

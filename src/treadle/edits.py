@@ -16,10 +16,8 @@ _MAX_PROBLEMS = 50
 def checked_edit(value: Any, where: str, *, codec: Codec | None, schema: Mapping[str, Any], by_child: bool) -> str:
     """``value`` as JSON, if it fits the stage's type.
 
-    Args:
-        codec: the type, where the workflow's code is at hand; it knows more than a schema can say.
-        schema: else its JSON schema, from the store.
-        by_child: whether it is the artefact of a fan-out, ``{subtask: artefact}``.
+    ``codec`` is the type, where the workflow's code is at hand: it knows more than a schema can say. Else ``schema``
+    from the store serves. The artefact of a fan-out is ``by_child``: ``{subtask: artefact}``.
 
     Raises:
         InvalidArtefact: with ``path: reason`` for every field that does not fit.

@@ -70,6 +70,8 @@ class Engine:
         self._observers: list[Callable[[ItemState, Transition], None]] = []
         self._followers: set[asyncio.Event] = set()
         self._attempts = 0
+        self._intake: Intake | None = None
+        self._stopping = False
         self._worker: Worker | None = None
         self._exit: AsyncExitStack | None = None
         self._stopper: asyncio.TimerHandle | None = None
@@ -140,10 +142,11 @@ class Engine:
         async with self._running() as worker:
             intake = None
             if items is not None:
-                intake = Intake(self._store, self._surroundings, open_source(items))
+                intake = self._intake = Intake(self._store, self._surroundings, open_source(items))
             try:
                 await worker.run(intake, concurrency)
             finally:
+                self._intake = None
                 if intake is not None:
                     await intake.source.close()
             counts = (await self._store.counts()).phases
@@ -156,6 +159,16 @@ class Engine:
             _raise_problems(intake)
         return report
 
+    @property
+    def reading(self) -> bool:
+        """Whether ``run`` still takes items from its source, so that more may come than the store holds."""
+        return self._intake is not None and not self._intake.source.exhausted
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was told to stop."""
+        return self._stopping
+
     def stop(self, *, now: bool = False) -> None:
         """Make ``run`` return: running stages may end within the grace time, ``now`` puts them back at once.
 
@@ -163,6 +176,8 @@ class Engine:
         """
         if self._worker is None:
             return
+        self._stopping = True
+        log.info("stopping %s", "at once" if now else f"when running stages have ended, or in {self._grace:g} s")
         self._worker.stop(now=now)
         if not now and self._stopper is None:
             self._stopper = asyncio.get_running_loop().call_later(self._grace, lambda: self.stop(now=True))
@@ -249,6 +264,7 @@ class Engine:
             InvalidTransition: it has not failed.
         """
         await self._revise(item_id, lambda state: decide.retry(self._flow, state, stage, now_us()))
+        log.info("item %r is to be tried again", str(item_id), extra={"item": str(item_id), "stage": stage})
 
     async def rerun(
         self, item_id: ItemId, stage: str, *, cascade: bool = False, operator: str | None = None, reason: str | None = None
@@ -273,6 +289,7 @@ class Engine:
         """
         why = None if reason is None else safe_text(reason)
         await self._revise(item_id, lambda state: decide.cancel(self._flow, state, why, now_us()))
+        log.info("item %r was cancelled: %s", str(item_id), why, extra={"item": str(item_id)})
         if self._worker is not None:
             await self._worker.abandon(checked_id(item_id))
 
@@ -280,6 +297,8 @@ class Engine:
         """A person's answer to what waits; the same as ``Inbox.decide``, and this engine goes on at once."""
         await self._bound()
         await self.inbox.decide(item_id, stage, decision, reviewer=reviewer)
+        said, fields = type(decision).__name__, {"item": str(item_id), "stage": stage}
+        log.info("review of stage %r of item %r: %s by %s", stage, str(item_id), said, reviewer, extra=fields)
         self._poke()
 
     async def approve(

@@ -17,6 +17,8 @@ from typing import Any
 from treadle.errors import TreadleError
 
 MAX_THREADS = 256
+FAREWELL = 2.0
+"""Seconds an idle worker process has to end by itself before it is killed."""
 _HEADER = struct.Struct(">I")
 _MAX_MESSAGE = 256 * 1024 * 1024
 
@@ -80,9 +82,10 @@ class Threads:
 
 
 def _carried(error: BaseException) -> BaseException:
-    """A future refuses StopIteration, and GeneratorExit would close the coroutine that awaits it: they travel inside another error."""
+    """A future refuses StopIteration, and GeneratorExit would close who awaits it: they travel inside another error."""
     if isinstance(error, StopIteration | GeneratorExit):
-        carrier = RuntimeError(f"the stage raised {type(error).__name__}")
+        said = f": {error}" if str(error) else ""
+        carrier = RuntimeError(f"the stage raised {type(error).__name__}{said}")
         carrier.__cause__ = error
         return carrier
     return error
@@ -108,7 +111,7 @@ class Processes:
             WorkerProcessDied: it ended without an answer.
         """
         async with self._slots:
-            child = self._free.pop() if self._free else await self._start()
+            child = self._idle() or await self._start()
             try:
                 answer = await child.ask(job, on_progress)
             except BaseException:
@@ -118,6 +121,15 @@ class Processes:
                 raise
             self._free.append(child)
             return answer
+
+    def _idle(self) -> _Child | None:
+        """A worker that waits for work; those that died while they waited cost no attempt."""
+        while self._free:
+            child = self._free.pop()
+            if child.lives:
+                return child
+            self._all.discard(child)
+        return None
 
     async def _start(self) -> _Child:
         process = await asyncio.create_subprocess_exec(
@@ -131,9 +143,8 @@ class Processes:
         return child
 
     async def close(self) -> None:
-        """End all workers."""
-        for child in list(self._all):
-            await child.kill()
+        """All workers have ended: idle ones by themselves, with whatever they do at exit; others were killed."""
+        await asyncio.gather(*(child.dismiss() if child in self._free else child.kill() for child in self._all))
         self._all.clear()
         self._free.clear()
 
@@ -151,6 +162,10 @@ class _Child:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 - both were asked for
         self._process, self._stdin, self._stdout = process, process.stdin, process.stdout
+
+    @property
+    def lives(self) -> bool:
+        return self._process.returncode is None
 
     async def send(self, message: dict[str, Any]) -> None:
         body = json.dumps(message).encode()
@@ -179,6 +194,15 @@ class _Child:
             raise WorkerProcessDied(f"the worker process sent {size:,} bytes; at most {_MAX_MESSAGE:,} are read")
         message: dict[str, Any] = json.loads(await self._stdout.readexactly(size))
         return message
+
+    async def dismiss(self) -> None:
+        """An idle worker ends when its pipe closes; one that does not is killed."""
+        self._stdin.close()
+        try:
+            async with asyncio.timeout(FAREWELL):
+                await self._process.wait()
+        except TimeoutError:
+            await self.kill()
 
     async def kill(self) -> None:
         if self._process.returncode is None:

@@ -29,6 +29,7 @@ _PAGE = 200
 _BREAK = 15 * 60
 """Seconds without a decision after which a reviewer is taken to have been away."""
 _RECENT = 1000
+_ALL_OPEN = ReviewFilter()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +103,7 @@ class Inbox:
 
     # looking
 
-    async def list(self, wanted: ReviewFilter = ReviewFilter(), *, after: int | None = None, limit: int = 50) -> Page:
+    async def list(self, wanted: ReviewFilter = _ALL_OPEN, *, after: int | None = None, limit: int = 50) -> Page:
         """A page of reviews, those that were asked first first; ``after`` is the ``cursor`` of the page before."""
         found = await self._store.reviews(wanted, after, limit)
         cursor = found[-1].cursor if len(found) == limit else None
@@ -192,8 +193,8 @@ class Inbox:
     ) -> None:
         """The decision is stored, and dependents may go on. The stage does not run again for it.
 
-        Args:
-            revision, digest: of the review that was read; if another question stands there by now, nothing is decided.
+        With ``revision`` (and ``digest``) of the review that was read, nothing is decided if another question stands
+        there by now.
 
         Raises:
             ItemNotFound, StageNotFound: there is no such thing.

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
-from collections.abc import AsyncIterable, Iterable, Iterator
+from collections.abc import AsyncIterable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, TypeVar
 
+from treadle.attempt import GRACE
 from treadle.engine import Engine
 from treadle.errors import TreadleError
 from treadle.status import RunReport
 from treadle.store import StateStore
 from treadle.stores.opening import open_store
 from treadle.workflow import Workflow
+
+T = TypeVar("T")
 
 
 def run(
@@ -26,7 +31,8 @@ def run(
 ) -> RunReport:
     """Add ``items``, move everything the store holds as far as it can go, and report.
 
-    Ctrl-C and SIGTERM stop in good order: what runs may end, a second one puts it back at once. Run again to go on.
+    Ctrl-C and SIGTERM stop in good order: what runs may end, a second one puts it back at once, and a third
+    ends the process on the spot, which loses nothing either. Run again to go on.
 
     Raises:
         TreadleError: called inside a running event loop; use ``Engine`` there. Else as ``Engine.run``.
@@ -34,7 +40,7 @@ def run(
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(run_async(workflow, items, store=store, concurrency=concurrency))
+        return to_the_end(run_async(workflow, items, store=store, concurrency=concurrency))
     raise TreadleError(
         "run() cannot be called where an event loop runs; use `async with Engine(workflow, store) as engine` there"
     )
@@ -61,25 +67,57 @@ async def run_async(
                     await asyncio.gather(watching, return_exceptions=True)
 
 
+def to_the_end(work: Coroutine[Any, Any, T]) -> T:
+    """What ``work`` returns, in a loop of its own.
+
+    Unlike ``asyncio.run`` it returns even if a stage's coroutine ignores that it is cancelled.
+    """
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(work)
+    finally:
+        try:
+            loop.run_until_complete(_end_tasks())
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.run_until_complete(loop.shutdown_default_executor())
+        finally:
+            loop.close()
+
+
+async def _end_tasks() -> None:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        _, deaf = await asyncio.wait(tasks, timeout=GRACE)
+        for task in deaf:
+            # Cleared away unfinished, it would complain on standard error; the run has already told of it.
+            task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - there is no public way
+
+
 @contextmanager
 def _stopping_on_signals(engine: Engine) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM stops the engine in good order, the second at once."""
+    """The first Ctrl-C or SIGTERM stops the engine in good order, the second at once; the third ends the process.
+
+    The handlers are those of the process and not of the loop, so that the third works where a stage blocks the loop.
+    """
     loop = asyncio.get_running_loop()
     asked: list[int] = []
 
-    def stop(number: int) -> None:
+    def stop(number: int, _frame: FrameType | None) -> None:
         asked.append(number)
-        engine.stop(now=len(asked) > 1)
+        if len(asked) > 2:  # noqa: PLR2004 - the third
+            os._exit(128 + number)
+        loop.call_soon_threadsafe(lambda now: engine.stop(now=now), len(asked) > 1)
 
-    caught = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        try:
-            loop.add_signal_handler(number, stop, number)
-        except (NotImplementedError, ValueError, RuntimeError):
-            continue  # Windows, or not the main thread: Ctrl-C then cancels the run, which puts back what ran.
-        caught.append(number)
+    before: dict[int, Any] = {}
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, stop)
+    except ValueError:
+        pass  # Not the main thread: whoever has that one decides.
     try:
         yield
     finally:
-        for number in caught:
-            loop.remove_signal_handler(number)
+        for caught, handler in before.items():
+            signal.signal(caught, signal.SIG_DFL if handler is None else handler)

@@ -82,7 +82,7 @@ class _AsyncSource(Source):
         try:
             async for item in items:
                 await self._queue.put(item)
-        except BaseException as error:  # noqa: BLE001 - user code; told by ``failure``
+        except BaseException as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise

@@ -11,7 +11,7 @@ from treadle.clock import from_us
 from treadle.errors import ItemNotFound
 from treadle.failure import printable
 from treadle.state import ItemPhase, ItemState, StageState, StageStatus
-from treadle.store import Shape, StateStore, stage_status
+from treadle.store import Counts, Shape, StateStore, stage_status
 
 _MAX_REMARK = 200
 
@@ -176,6 +176,44 @@ class RunReport:
         return f"{self.items:,} items: {', '.join(parts)}; {self.stages_run:,} stages run in {self.elapsed:.1f} s"
 
 
+WORDS = {StageState.AWAITING_REVIEW: "need a person"}
+"""What people read where the state's own name would not tell them."""
+_SHORTEST = 8
+"""Letters of a stage's name that are shown however narrow the terminal is."""
+PHASE_WORDS = {ItemPhase.AWAITING_REVIEW: "need a person"}
+
+
+def overview(counts: Counts, width: int = 80) -> str:
+    """All items by phase, and below a table of every stage by state, no line longer than ``width`` where that can be."""
+    phases = ", ".join(f"{counts.phases[p]:,} {PHASE_WORDS.get(p, p.value)}" for p in ItemPhase if counts.phases.get(p))
+    first = f"{counts.items:,} item{'' if counts.items == 1 else 's'}: {phases}" if counts.items else "no items yet"
+    used = [state for state in GLYPHS if any(states.get(state) for states in counts.stages.values())]
+    if not used:
+        return first
+    named = [f"{GLYPHS[state]} {WORDS.get(state, state.value)}" for state in used]
+    rows = [[name, *(f"{states.get(state, 0):,}" for state in used)] for name, states in counts.stages.items()]
+    lines = _columns(["stage", *named], rows)
+    if max(map(len, lines)) > width:
+        head = ["stage", *(GLYPHS[state] for state in used)]
+        excess = max(map(len, _columns(head, rows))) - width
+        longest = max(len(row[0]) for row in rows) - max(excess, 0)
+        lines = [*_columns(head, [[_cut(name, longest), *cells] for name, *cells in rows]), "  ".join(named)]
+    return "\n".join([first, *lines])
+
+
+def _cut(name: str, longest: int) -> str:
+    return name if len(name) <= longest else name[: max(longest, _SHORTEST) - 1] + "…"
+
+
+def _columns(head: list[str], rows: list[list[str]]) -> list[str]:
+    """Names to the left, numbers to the right."""
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    return [
+        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(size) for cell, size in zip(row[1:], widths[1:], strict=True))])
+        for row in (head, *rows)
+    ]
+
+
 def ago(moment: datetime, now: datetime) -> str:
     """How long ago, as people say it."""
     seconds = max((now - moment).total_seconds(), 0.0)
@@ -183,3 +221,13 @@ def ago(moment: datetime, now: datetime) -> str:
         if seconds >= size:
             return f"{int(seconds // size)} {unit}"
     return f"{int(seconds)} s" if seconds >= 1 else "now"
+
+
+def lasted(seconds: float) -> str:
+    """A stretch of time, as people say it."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:  # noqa: PLR2004 - a minute
+        return f"{seconds:.1f} s"
+    minutes, hours = seconds / 60, seconds / 3600
+    return f"{minutes:.0f} min" if hours < 2 else f"{hours:.0f} h"  # noqa: PLR2004 - "90 min" reads better than "1 h"

@@ -285,7 +285,9 @@ def _build(reading: _Reading, readings: Mapping[str, _Reading], codec: Codec) ->
         and timeout is None
         and gate is None
         and reading.before is None
-        and reading.after is None,
+        and reading.after is None
+        and reading.body.is_async
+        and reading.handler.is_async,
         gate=gate,
         review=review,
         judged=gate is not None or review.always or bool(review.samples),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Mapping
 
 from treadle import decide
@@ -20,6 +21,8 @@ from treadle.store import NewItem, StateStore
 
 log: logging.Logger = logging.getLogger("treadle.worker")
 
+_PATIENCE = 2.0
+"""Seconds that what was cancelled has to end; a coroutine that ignores it is left behind then."""
 _POLL = 0.5
 """Seconds after which a worker looks for what other processes did: decisions, retries, new items."""
 
@@ -105,6 +108,7 @@ class Worker:
         self._fatal: BaseException | None = None
         self._ahead = 0
         self._stopping = False
+        self._give_up: float | None = None
         self._poke = asyncio.Event()
         self._hungry = asyncio.Event()
         """Set when the feeder may have room to add more."""
@@ -116,6 +120,8 @@ class Worker:
     def stop(self, *, now: bool = False) -> None:
         """Claim nothing more and let what runs end; ``now`` puts it back instead."""
         self._stopping = True
+        if now and self._give_up is None:
+            self._give_up = time.monotonic() + _PATIENCE
         for driver, task in self._drivers.values():
             if now:
                 task.cancel()
@@ -130,7 +136,9 @@ class Worker:
             driver, task = self._drivers[item_id]
             driver.abandon()
             task.cancel()
-            await asyncio.wait({task})
+            await asyncio.wait({task}, timeout=_PATIENCE)
+            if not task.done():
+                self._leave_behind(driver)
 
     async def run(self, intake: Intake | None, concurrency: int) -> None:
         """Return when nothing can move any more, or when stopped and everything has been given back."""
@@ -145,12 +153,32 @@ class Worker:
         finally:
             if feeder is not None:
                 feeder.cancel()
-            tasks = [task for _, task in self._drivers.values()]
-            await asyncio.gather(*tasks, *([feeder] if feeder is not None else []), return_exceptions=True)
+                await asyncio.wait({feeder})
+            await self._part()
         if feeder is not None and not feeder.cancelled() and (error := feeder.exception()) is not None:
             raise error
         if self._fatal is not None:
             raise self._fatal
+
+    async def _part(self) -> None:
+        """What still runs has ended, or has been left behind; what it says later is not written."""
+        tasks = {task for _, task in self._drivers.values()}
+        if tasks:
+            await asyncio.wait(tasks, timeout=None if self._give_up is None else _PATIENCE)
+        for driver, _ in list(self._drivers.values()):
+            driver.abandon()
+            self._leave_behind(driver)
+
+    def _leave_behind(self, driver: Driver) -> None:
+        identity = driver.item_id
+        log.error("a stage of item %r ignores that it was cancelled: it is left behind", identity, extra={"item": identity})
+        self._forget(driver)
+
+    def _forget(self, driver: Driver) -> None:
+        if driver.item_id in self._drivers and self._drivers[driver.item_id][0] is driver:
+            del self._drivers[driver.item_id]
+        self._poke.set()
+        self._hungry.set()
 
     async def _move(self, feeder: asyncio.Task[None] | None, concurrency: int) -> None:
         """The loop: claim while there is room, else wait until something happens."""
@@ -162,6 +190,8 @@ class Worker:
                 wake = await self._claim(room, concurrency)
             fed = feeder is None or feeder.done()
             if not self._drivers and (self._stopping or (fed and wake is None)):
+                return
+            if self._give_up is not None and time.monotonic() > self._give_up:
                 return
             await self._pause(wake)
             if self._drivers and len(self._drivers) > concurrency * 7 // 8:
@@ -216,12 +246,11 @@ class Worker:
         except LeaseLost as error:
             log.warning("%s", error, extra={"item": driver.item_id})
         except Exception as error:  # noqa: BLE001 - kept for ``run``, which raises it when all have ended
+            log.error("item %r cannot go on, so the run ends: %s", driver.item_id, error, extra={"item": driver.item_id})  # noqa: TRY400 - ``run`` raises it
             self._fatal = self._fatal or error
             self.stop()
         finally:
-            del self._drivers[driver.item_id]
-            self._poke.set()
-            self._hungry.set()
+            self._forget(driver)
         return None
 
     async def _feed(self, intake: Intake | None, concurrency: int) -> None:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import getpass
-from collections.abc import Callable
 from dataclasses import asdict
 
 from treadle import decide
 from treadle.cli.common import Format, WrongUse, as_json, clean, existing_store, table, terminal_width
 from treadle.clock import now_us
 from treadle.definition import Definition
+from treadle.errors import ItemNotFound
 from treadle.inbox import Inbox, stored_definition
 from treadle.outcome import Approve, Decision, Reject
-from treadle.state import ItemState, StageState, Transition
-from treadle.store import Filter
+from treadle.state import ItemPhase, StageState
+from treadle.status import GLYPHS
+from treadle.store import Filter, StateStore
+
+_SHOWN = 20
+"""How many of the items that would be tried again are named."""
 
 
 def retry(
@@ -42,20 +46,43 @@ def retry(
 async def _retry(item: str | None, stage: str | None, url: str | None, *, dry_run: bool) -> int:
     async with existing_store(url) as store:
         flow = await stored_definition(store)
-        ids, after = [item] if item is not None else [], None
-        while item is None and (page := await store.page(Filter(stage, StageState.FAILED), after, 500)):
-            ids += [state.id for state in page]
+        if stage is not None:
+            flow.stage(stage)
+        if item is not None:
+            await _retry_one(store, flow, item, stage, dry_run=dry_run)
+            print(f"{clean(item)} would be tried again" if dry_run else f"{clean(item)}: pending again; `treadle run` goes on")
+            return 0
+        named, found, after = [], 0, None
+        while page := await store.page(Filter(stage, StageState.FAILED), after, 500):
             after = page[-1].id
-        for identity in ids:
-            if not dry_run:
-                await store.revise(identity, _retrying(flow, stage))
-    what = f"{len(ids):,} items" if len(ids) != 1 else clean(ids[0])
+            for state in page:
+                # Somebody stopped these for good; taking them back is an act of its own.
+                if state.phase is ItemPhase.CANCELLED:
+                    continue
+                await _retry_one(store, flow, state.id, stage, dry_run=dry_run)
+                found += 1
+                if found <= _SHOWN:
+                    named.append(clean(state.id))
+    if not found:
+        print("nothing to try again: no item has failed" + (f" in stage {stage}" if stage is not None else ""))
+        return 0
+    if dry_run and found > 1:
+        print("\n".join(f"  {GLYPHS[StageState.FAILED]} {name}" for name in named))
+        if found > _SHOWN:
+            print(f"  and {found - _SHOWN:,} more")
+    what = named[0] if found == 1 else f"{found:,} items"
     print(f"{what} would be tried again" if dry_run else f"{what}: pending again; `treadle run` goes on")
     return 0
 
 
-def _retrying(flow: Definition, stage: str | None) -> Callable[[ItemState], Transition]:
-    return lambda state: decide.retry(flow, state, stage, now_us())
+async def _retry_one(store: StateStore, flow: Definition, item: str, stage: str | None, *, dry_run: bool) -> None:
+    if not dry_run:
+        await store.revise(item, lambda state: decide.retry(flow, state, stage, now_us()))
+        return
+    state = await store.load(item)
+    if state is None:
+        raise ItemNotFound(item)
+    decide.retry(flow, state, stage, now_us())
 
 
 def cancel(item: str, *, reason: str | None = None, store: str | None = None) -> int:

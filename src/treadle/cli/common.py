@@ -18,6 +18,8 @@ from treadle.stores.opening import Opening, open_store
 
 Format = Literal["table", "json"]
 DEFAULT_STORE = "treadle.db"
+_NARROWEST = 8
+"""Columns below which a cut cell says nothing any more."""
 
 
 class WrongUse(TreadleError):
@@ -96,7 +98,7 @@ def _module(where: str, app: str) -> Any:
         spec.loader.exec_module(module)
     except TreadleError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise WrongUse(f"{app} cannot be loaded: {type(error).__name__}: {error}") from error
     return module
 
@@ -113,14 +115,29 @@ def as_json(value: Any) -> str:
 
 
 def table(head: list[str], rows: list[list[object]], *, width: int = 80) -> str:
-    """Columns as wide as they need to be; the last one is cut where the line would be longer than ``width``."""
+    """Columns as wide as they need to be; where a line would be longer than ``width``, the widest ones are cut."""
     cells = [head, *([clean(cell) for cell in row] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
-    out = []
-    for row in cells:
-        line = "  ".join(cell.ljust(size) for cell, size in zip(row, widths, strict=True)).rstrip()
-        out.append(line if len(line) <= width else line[: width - 1] + "…")
-    return "\n".join(out)
+    widths = [max(cells_wide(row[column]) for row in cells) for column in range(len(head))]
+    while (excess := sum(widths) + 2 * (len(widths) - 1) - width) > 0 and max(widths) > _NARROWEST:
+        widest = widths.index(max(widths))
+        others = sorted(widths)[-2] if len(widths) > 1 else 0
+        widths[widest] = max(widths[widest] - excess, min(others, widths[widest] - 1), _NARROWEST)
+    return "\n".join("  ".join(fitted(cell, size) for cell, size in zip(row, widths, strict=True)).rstrip() for row in cells)
+
+
+def cells_wide(text: str) -> int:
+    """How many columns of a terminal the text takes."""
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def fitted(text: str, width: int) -> str:
+    """The text in exactly so many columns; cut, with a mark, if it is longer."""
+    if (wide := cells_wide(text)) <= width:
+        return text + " " * (width - wide)
+    text = text[:width]
+    while cells_wide(text) > width - 1:
+        text = text[:-1]
+    return text + "…" + " " * (width - 1 - cells_wide(text))
 
 
 def terminal_width() -> int:

@@ -6,6 +6,7 @@ import asyncio
 import csv
 import io
 import json
+import shlex
 import sqlite3
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import asdict
@@ -14,18 +15,27 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from treadle.cli.common import Format, WrongUse, as_json, clean, existing_store, store_url, table, terminal_width
+from treadle.cli.common import Format, WrongUse, as_json, clean, existing_store, fitted, store_url, table, terminal_width
 from treadle.clock import from_us
 from treadle.errors import ItemNotFound, StageNotFound
 from treadle.event import WorkflowEvent
 from treadle.state import AttemptRow, ItemPhase, ItemState, StageState
-from treadle.status import GLYPHS, ago, item_status, pipeline_status
+from treadle.status import (
+    GLYPHS,
+    PHASE_WORDS,
+    WORDS,
+    PipelineStatus,
+    StageEntry,
+    ago,
+    item_status,
+    lasted,
+    overview,
+    pipeline_status,
+)
 from treadle.store import Filter, StateStore
 
-_ORDER = (
-    StageState.COMPLETED, StageState.RUNNING, StageState.AWAITING_REVIEW, StageState.FAILED, StageState.SKIPPED, StageState.PENDING,
-)  # fmt: skip
-_WORDS = {StageState.AWAITING_REVIEW: "need a person"}
+_PAGE = 50
+_MAX_CHILDREN = 20
 
 
 def _run(work: Coroutine[Any, Any, int]) -> int:
@@ -52,35 +62,67 @@ async def _status(item: str | None, url: str | None, format: Format) -> int:  # 
                     as_json({"item_id": found.item_id, "phase": found.phase, "stages": [asdict(entry) for entry in found.stages]})
                 )
             else:
-                print(clean(str(found), lines=True))
-                for entry in found.stages:
-                    for child in [c for c in entry.subtasks if c.state is StageState.FAILED][:20]:
-                        print(clean(f"    {GLYPHS[child.state]} {entry.name}/{child.name}: {child.error}"))
+                _print_item(found)
             return _code({found.phase: 1})
         counts = await store.counts()
         if format == "json":
-            print(
-                as_json(
-                    {
-                        "items": counts.items,
-                        "phases": dict(counts.phases),
-                        "stages": {k: dict(v) for k, v in counts.stages.items()},
-                    }
-                )
-            )
+            stages = {name: dict(states) for name, states in counts.stages.items()}
+            print(as_json({"items": counts.items, "phases": dict(counts.phases), "stages": stages}))
+        elif not counts.items:
+            print(f"no items yet in {clean(store_url(url))}; `treadle run APP ARGUMENTS...` adds those of the workflow's source")
         else:
-            print(f"{counts.items:,} items: " + ", ".join(f"{n:,} {_phase_words(phase)}" for phase, n in counts.phases.items()))
-            used = [state for state in _ORDER if any(states.get(state) for states in counts.stages.values())]
-            head = ["stage", *(f"{GLYPHS[state]} {_WORDS.get(state, state.value)}" for state in used)]
-            rows: list[list[object]] = [
-                [name, *(f"{states.get(state, 0):,}" for state in used)] for name, states in counts.stages.items()
-            ]
-            print(table(head, rows, width=terminal_width()))
+            print(overview(counts, terminal_width()))
         return _code(counts.phases)
 
 
-def _phase_words(phase: ItemPhase) -> str:
-    return "need a person" if phase is ItemPhase.AWAITING_REVIEW else phase.value
+def _print_item(found: PipelineStatus) -> None:
+    """A line a stage: its state, how long it took or since when it stands, and what there is to say; failed subtasks below."""
+    now, width = datetime.now(UTC), terminal_width()
+    print(clean(str(found).splitlines()[0]))
+    names = max((len(entry.name) for entry in found.stages), default=0)
+    for entry in found.stages:
+        state = WORDS.get(entry.state, entry.state.value)
+        line = f"  {GLYPHS[entry.state]} {entry.name:<{names}}  {state:<13}  {_time(entry, now):<16}  {_said(entry, now)}"
+        print(fitted(clean(line), width).rstrip())
+        told = [child for child in entry.subtasks if child.state in (StageState.FAILED, StageState.RUNNING)]
+        for child in told[:_MAX_CHILDREN]:
+            print(fitted(clean(f"      {GLYPHS[child.state]} {child.name}  {_first_line(child.error)}"), width).rstrip())
+        if len(told) > _MAX_CHILDREN:
+            print(f"      and {len(told) - _MAX_CHILDREN:,} more: treadle show {shlex.quote(clean(found.item_id))} {entry.name}")
+
+
+def _time(entry: StageEntry, now: datetime) -> str:
+    if entry.state in (StageState.RUNNING, StageState.AWAITING_REVIEW):
+        return f"for {lasted((now - entry.updated_at).total_seconds())}"
+    if entry.attempt == 0:
+        return ""
+    if entry.state is StageState.PENDING or entry.started_at is None:
+        return _when(entry.updated_at, now)
+    return f"{lasted((entry.updated_at - entry.started_at).total_seconds())}, {_when(entry.updated_at, now)}"
+
+
+def _when(moment: datetime, now: datetime) -> str:
+    said = ago(moment, now)
+    return said if said == "now" else f"{said} ago"
+
+
+def _said(entry: StageEntry, now: datetime) -> str:
+    """What else there is to say: tries, subtasks, when the next attempt is due, the error or the question."""
+    parts = [f"attempt {entry.attempt}"] if entry.attempt > 1 else []
+    if entry.subtasks and entry.state is not StageState.FAILED:  # its error counts them
+        done = sum(child.state.is_finished for child in entry.subtasks)
+        parts.append(f"{done:,} of {len(entry.subtasks):,} subtasks")
+    if entry.due_at is not None and entry.due_at > now:
+        parts.append(f"again in {lasted((entry.due_at - now).total_seconds())}")
+    if entry.error:
+        parts.append(_first_line(entry.error))
+    elif entry.review_data is not None and entry.state is StageState.AWAITING_REVIEW:
+        parts.append(entry.review_data.summary)
+    return "; ".join(parts)
+
+
+def _first_line(text: str | None) -> str:
+    return text.splitlines()[0] if text else ""
 
 
 def _code(phases: Any) -> int:
@@ -97,7 +139,7 @@ def items(
     state: StageState | None = None,
     prefix: str | None = None,
     after: str | None = None,
-    limit: int = 50,
+    limit: int = _PAGE,
     store: str | None = None,
     format: Format = "table",  # noqa: A002
 ) -> int:
@@ -116,26 +158,38 @@ def items(
 
 
 async def _items(wanted: Filter, after: str | None, limit: int, url: str | None, format: Format) -> int:  # noqa: A002
+    if limit < 1:
+        raise WrongUse("--limit is 1 or more")
     async with existing_store(url) as store:
         shape = await store.shape()
         if shape is not None and wanted.stage is not None and wanted.stage not in shape.stages:
             raise StageNotFound(wanted.stage, tuple(shape.stages))
-        page = await store.page(wanted, after, max(limit, 1))
-        if format == "json":
-            print(as_json([_item_json(pipeline_status(shape, state)) for state in page]))
-            return 0
-        now = datetime.now(UTC)
-        rows: list[list[object]] = []
-        for state in page:
-            found = pipeline_status(shape, state)
-            changed = max((entry.updated_at for entry in found.stages), default=now)
-            rows.append(
-                [state.id, "".join(GLYPHS[entry.state] for entry in found.stages), _phase_words(found.phase), ago(changed, now)]
-            )
-        print(table(["item", "stages", "", "changed"], rows, width=terminal_width()))
-        if len(page) == limit:
-            print(f"more: treadle items --after {clean(page[-1].id)}")
+        # One more than asked for shows whether there is a next page.
+        page = await store.page(wanted, after, limit + 1)
+    shown, more = page[:limit], len(page) > limit
+    if format == "json":
+        print(as_json([_item_json(pipeline_status(shape, state)) for state in shown]))
+        return 0
+    if not shown:
+        print("no such items")
+        return 0
+    now = datetime.now(UTC)
+    rows: list[list[object]] = []
+    for state in shown:
+        found = pipeline_status(shape, state)
+        changed = max((entry.updated_at for entry in found.stages), default=now)
+        glyphs = "".join(GLYPHS[entry.state] for entry in found.stages)
+        rows.append([state.id, glyphs, PHASE_WORDS.get(found.phase, found.phase.value), ago(changed, now)])
+    print(table(["item", "stages", "stands", "changed"], rows, width=terminal_width()))
+    if more:
+        print(f"more: {_next_page(wanted, shown[-1].id, limit, url)}")
     return 0
+
+
+def _next_page(wanted: Filter, after: str, limit: int, url: str | None) -> str:
+    given = {"stage": wanted.stage, "state": wanted.state, "prefix": wanted.prefix, "store": url, "after": after}
+    words = [f"--{name} {shlex.quote(clean(value))}" for name, value in given.items() if value is not None]
+    return " ".join(["treadle items", *words, *([f"--limit {limit}"] if limit != _PAGE else [])])
 
 
 def _item_json(found: Any) -> dict[str, Any]:
@@ -174,24 +228,31 @@ async def _show(item: str, stage: str | None, url: str | None, format: Format) -
             print(clean(json.dumps(one["artefact"], indent=2, ensure_ascii=False), lines=True))
         for attempt in one["attempts"]:
             who = f" {attempt['subtask']}" if attempt["subtask"] else ""
-            print(
-                clean(
-                    f"  attempt {attempt['number']}{who}: {attempt['how']} in {attempt['seconds']:.3f} s  {attempt['error'] or ''}"
-                )
-            )
+            how = f"{attempt['how'].replace('_', ' ')} in {lasted(attempt['seconds'])}"
+            print(clean(f"  attempt {attempt['number']}{who}: {how}  {attempt['error'] or ''}").rstrip())
             for frame in (attempt["failure"] or {}).get("frames", []):
                 print(clean(f"    {frame['file']}:{frame['line']} in {frame['function']}"))
     return 0
 
 
 async def _stage_json(store: StateStore, state: ItemState, name: str) -> dict[str, Any]:
-    row, board = state.stages.get(name), state.boards.get(name)
-    artefact: Any = None if row is None or row.artefact is None else json.loads(row.artefact)
-    if row is not None and row.fan_out and board is not None:
-        artefact = {child.name: None if child.artefact is None else json.loads(child.artefact) for child in board.rows}
+    row = state.stages.get(name)
     attempts = [_attempt_json(subtask, attempt) for subtask, attempt in await store.attempts(state.id, name)]
     stands = row.state if row is not None else StageState.PENDING
-    return {"stage": name, "state": stands, "error": row.error if row else None, "artefact": artefact, "attempts": attempts}
+    return {
+        "stage": name,
+        "state": stands,
+        "error": row.error if row else None,
+        "artefact": _artefact(state, name),
+        "attempts": attempts,
+    }
+
+
+def _artefact(state: ItemState, name: str) -> Any:
+    row, board = state.stages.get(name), state.boards.get(name)
+    if row is not None and row.fan_out and board is not None:
+        return {child.name: None if child.artefact is None else json.loads(child.artefact) for child in board.rows}
+    return None if row is None or row.artefact is None else json.loads(row.artefact)
 
 
 def _attempt_json(subtask: str | None, attempt: AttemptRow) -> dict[str, Any]:
@@ -235,10 +296,8 @@ async def _events(follow: bool, after: int, item: str | None, url: str | None, f
             else:
                 what = f"{event.stage or ''}{'/' + event.subtask if event.subtask else ''}"
                 said = event.data.get("error") or event.data.get("summary") or event.data.get("reason") or ""
-                print(
-                    clean(f"{event.cursor:>8} {event.at:%H:%M:%S} {event.item_id}  {event.kind.value} {what} {said}"),
-                    flush=follow,
-                )
+                line = f"{event.cursor:>8} {event.at:%H:%M:%S} {event.item_id}  {event.kind.value} {what} {said}"
+                print(clean(line).rstrip(), flush=follow)
     return 0
 
 
@@ -279,7 +338,9 @@ async def _export(format: str, url: str | None) -> int:  # noqa: A002
                 if format == "csv":
                     print(_csv_line([state.id, found.phase.value, *(entry.state.value for entry in found.stages)]))
                     continue
-                made = {name: json.loads(row.artefact) for name, row in state.stages.items() if row.artefact is not None}
+                # What a fan-out made is in its subtasks, which pages leave out.
+                whole = await store.load(state.id) if any(row.fan_out for row in state.stages.values()) else state
+                made = {name: made for name in state.stages if (made := _artefact(whole or state, name)) is not None}
                 print(json.dumps(_item_json(found) | {"item": json.loads(state.payload or "null"), "artefacts": made}))
     return 0
 

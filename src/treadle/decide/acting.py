@@ -67,7 +67,7 @@ def resolve(flow: Definition, state: ItemState, stage: str, given: Answer, now: 
             somebody else's hands, or is this reviewer's own work.
     """
     flow.stage(stage)
-    row, review = _waiting(state, stage, now)
+    row, review = _waiting(state, stage)
     where = f"stage {stage!r} of item {state.id!r}"
     if seen is not None and (seen.revision != review.revision or seen.digest not in (None, review.digest)):
         raise ReviewConflict(f"{where} asks something else than what was read (revision {review.revision} now); look again")
@@ -137,12 +137,12 @@ def hold(state: ItemState, stage: str, reviewer: str, until: int | None, now: in
     Raises:
         ReviewConflict: it does not wait, or is in somebody else's hands.
     """
-    _, review = _waiting(state, stage, now)
+    _, review = _waiting(state, stage)
     _check_holder(review, reviewer, f"stage {stage!r} of item {state.id!r}", now)
     return Transition(now, reviews=[review._replace(holder=None if until is None else reviewer, held_until=until)])
 
 
-def _waiting(state: ItemState, stage: str, now: int) -> tuple[StageRow, ReviewRow]:
+def _waiting(state: ItemState, stage: str) -> tuple[StageRow, ReviewRow]:
     row, review = state.stages.get(stage), state.reviews.get(stage)
     where = f"stage {stage!r} of item {state.id!r}"
     if row is None or row.state is not REVIEW:

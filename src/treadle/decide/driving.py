@@ -43,6 +43,9 @@ EXPIRED_BY = "treadle"
 """Who answers a review that nobody answered in time."""
 
 
+_CHANGED = Ruling(Next.ASK, "a person had edited the last result, and this one is another", AskedBy.CHANGE)
+
+
 def count(flow: Definition, state: ItemState) -> None:
     """Fill the counters that ``apply`` keeps up to date; done once when an item is claimed."""
     finished = {name for name, row in state.stages.items() if row.state in FINISHED}
@@ -56,15 +59,7 @@ def count(flow: Definition, state: ItemState) -> None:
 def apply(flow: Definition, state: ItemState, change: Transition) -> None:
     """Make ``state`` what it is after ``change``; later decisions may build on it before it is durable."""
     for row in change.stages:
-        before = state.stages.get(row.stage)
-        state.stages[row.stage] = row
-        if before is not None and before.state is RUNNING and not before.fan_out:
-            state.running -= 1
-        if row.state is COMPLETED or row.state is SKIPPED:
-            for feed in flow.stages[row.stage].feeds:
-                state.unmet[feed] -= 1
-        if state.asking:
-            state.asking.discard(row.stage)
+        _apply_stage(flow, state, row)
     for child in change.subtasks:
         board = state.boards.get(child.stage)
         if board is None:
@@ -77,6 +72,18 @@ def apply(flow: Definition, state: ItemState, change: Transition) -> None:
         state.asking.update(change.ready)
     for review in change.reviews:
         state.reviews[review.stage] = review
+
+
+def _apply_stage(flow: Definition, state: ItemState, row: StageRow) -> None:
+    before = state.stages.get(row.stage)
+    state.stages[row.stage] = row
+    if before is not None and before.state is RUNNING and not before.fan_out:
+        state.running -= 1
+    if row.state is COMPLETED or row.state is SKIPPED:
+        for feed in flow.stages[row.stage].feeds:
+            state.unmet[feed] -= 1
+    if state.asking:
+        state.asking.discard(row.stage)
 
 
 def begin(flow: Definition, state: ItemState, now: int, window: int) -> Transition:
@@ -253,21 +260,15 @@ class _Settling(Draft):
 
     def settle_stage(self, stage: StageDefinition, row: StageRow, attempt: AttemptRow, chance: float) -> None:
         self.running -= 1
-        if not stage.judged and attempt.how is Ended.COMPLETED and not self.state.reviews:
-            # What nearly every attempt of most pipelines comes to; the ruling would say the same, later.
-            if attempt.metrics is not None:
-                self.attempts.append(attempt)
-            self.finished(
-                StageRow(
-                    attempt.stage, COMPLETED, attempt.number, self.now, attempt.started, None, None, attempt.artefact,
-                    attempt.summary, None, row.version, row.spent, row.interruptions, False, row.reruns,
-                ),
-                EventRow(_DONE, attempt.stage, None, attempt.number),
-            )  # fmt: skip
-            return
+        if attempt.how is Ended.COMPLETED and not stage.judged and not self.state.reviews:
+            self._just_completed(row, attempt)
+        else:
+            self._follow_ruling(stage, row, attempt, chance)
+
+    def _follow_ruling(self, stage: StageDefinition, row: StageRow, attempt: AttemptRow, chance: float) -> None:
         ruling = rule(stage, attempt, row.spent + 1, self.state.id)
         if ruling.next is Next.COMPLETE and self.was_edited(row.stage):
-            ruling = Ruling(Next.ASK, "a person had edited the last result, and this one is another", AskedBy.CHANGE)
+            ruling = _CHANGED
         self._tell_verdict(attempt, None)
         if not _implied(attempt, ruling):
             self.attempts.append(attempt)
@@ -285,20 +286,29 @@ class _Settling(Draft):
             case Next.PUT_BACK:
                 # Its engine was told to stop: nobody's fault, so neither charged nor counted as a death.
                 self.stages.append(row._replace(state=PENDING, updated=self.now, due=None))
-                said = to_json(error=ruling.reason)
-                self.events.append(EventRow(EventKind.STAGE_INTERRUPTED, stage.name, None, attempt.number, said))
+                self._tell(EventKind.STAGE_INTERRUPTED, attempt, None, error=ruling.reason)
             case Next.FAIL:
                 self.failed(row._replace(spent=row.spent + 1, feedback=ruling.feedback), ruling.reason)
             case Next.AGAIN:
-                spent = row.spent + 1
-                due = self.now + _wait(stage.retry, attempt, spent, chance)
-                self.stages.append(
-                    row._replace(
-                        state=PENDING, updated=self.now, due=due, error=ruling.reason, spent=spent, feedback=ruling.feedback
-                    )
-                )
-                scheduled = _scheduled(ruling.reason, due)
-                self.events.append(EventRow(EventKind.RETRY_SCHEDULED, stage.name, None, attempt.number, scheduled))
+                due = self.now + _wait(stage.retry, attempt, row.spent + 1, chance)
+                row = row._replace(state=PENDING, updated=self.now, due=due, error=ruling.reason, spent=row.spent + 1)
+                self.stages.append(row._replace(feedback=ruling.feedback))
+                self._tell(EventKind.RETRY_SCHEDULED, attempt, None, error=ruling.reason, due_at=from_us(due).isoformat())
+
+    def _just_completed(self, row: StageRow, attempt: AttemptRow) -> None:
+        """What nearly every attempt of most pipelines comes to; the ruling would say the same, later."""
+        if attempt.metrics is not None:
+            self.attempts.append(attempt)
+        self.finished(
+            StageRow(
+                attempt.stage, COMPLETED, attempt.number, self.now, attempt.started, None, None, attempt.artefact, attempt.summary, None,
+                row.version, row.spent, row.interruptions, row.fan_out, row.reruns,
+            ),
+            EventRow(_DONE, attempt.stage, None, attempt.number),
+        )  # fmt: skip
+
+    def _tell(self, kind: EventKind, attempt: AttemptRow, subtask: str | None, **data: str) -> None:
+        self.events.append(EventRow(kind, attempt.stage, subtask, attempt.number, to_json(**data)))
 
     def _tell_verdict(self, attempt: AttemptRow, subtask: str | None) -> None:
         """Let the journal say what the gate said, if it was sure."""
@@ -306,11 +316,9 @@ class _Settling(Draft):
             return
         said = json.loads(attempt.verdict)
         if said["verdict"] == ACCEPTED:
-            data = to_json(gate=said["gate"])
-            self.events.append(EventRow(EventKind.QUALITY_CHECK_PASSED, attempt.stage, subtask, attempt.number, data))
+            self._tell(EventKind.QUALITY_CHECK_PASSED, attempt, subtask, gate=said["gate"])
         elif said["verdict"] == REJECTED:
-            data = to_json(gate=said["gate"], reason=said["feedback"]["summary"])
-            self.events.append(EventRow(EventKind.QUALITY_CHECK_FAILED, attempt.stage, subtask, attempt.number, data))
+            self._tell(EventKind.QUALITY_CHECK_FAILED, attempt, subtask, gate=said["gate"], reason=said["feedback"]["summary"])
 
     # fan-outs
 
@@ -368,20 +376,13 @@ class _Settling(Draft):
     def settle_subtask(self, stage: StageDefinition, row: SubtaskRow, attempt: AttemptRow, chance: float) -> None:
         self.running -= 1
         board = self.state.boards[stage.name]
-        left, failed, asked = board.unfinished - 1, board.failed, board.asked
         ruling = rule(stage, attempt, row.spent + 1, self.state.id)
         self._tell_verdict(attempt, row.name)
         if not _implied(attempt, ruling):
             self.attempts.append(attempt)
         match ruling.next:
             case Next.COMPLETE:
-                self.subtasks.append(
-                    SubtaskRow(
-                        row.stage, row.seq, row.name, COMPLETED, attempt.number, self.now, attempt.started, None, None,
-                        attempt.artefact, row.data, row.spent, row.interruptions, row.reruns,
-                    )
-                )  # fmt: skip
-                self.events.append(EventRow(_SUB_DONE, row.stage, row.name, attempt.number))
+                self._child_completed(row, attempt)
             case Next.SKIP:
                 self.subtasks.append(row._replace(state=SKIPPED, updated=self.now, due=None, error=None, feedback=None))
                 self.events.append(EventRow(EventKind.SUBTASK_SKIPPED, row.stage, row.name, attempt.number))
@@ -389,30 +390,37 @@ class _Settling(Draft):
                 # People decide on stages: when all children have ended, about all those in doubt at once.
                 row = row._replace(state=REVIEW, updated=self.now, due=None, error=ruling.reason, spent=row.spent + 1)
                 self.subtasks.append(row._replace(artefact=attempt.artefact, feedback=ruling.feedback))
-                asked += 1
             case Next.PUT_BACK:
                 self.subtasks.append(row._replace(state=PENDING, updated=self.now, due=None))
-                said = to_json(error=ruling.reason)
-                self.events.append(EventRow(EventKind.STAGE_INTERRUPTED, row.stage, row.name, attempt.number, said))
-                left += 1
+                self._tell(EventKind.STAGE_INTERRUPTED, attempt, row.name, error=ruling.reason)
             case Next.AGAIN:
-                self._subtask_again(stage, row, attempt, ruling, chance)
-                left += 1
+                due = self.now + _wait(stage.retry, attempt, row.spent + 1, chance)
+                row = row._replace(state=PENDING, updated=self.now, due=due, error=ruling.reason, spent=row.spent + 1)
+                self.subtasks.append(row._replace(feedback=ruling.feedback))
+                due_at = from_us(due).isoformat()
+                self._tell(EventKind.RETRY_SCHEDULED, attempt, row.name, error=ruling.reason, due_at=due_at)
             case Next.FAIL | Next.EXPAND:
                 self._subtask_failed(row._replace(spent=row.spent + 1, feedback=ruling.feedback), ruling.reason)
-                failed += 1
+        self._after_child(stage, board, ruling.next)
+
+    def _child_completed(self, row: SubtaskRow, attempt: AttemptRow) -> None:
+        self.subtasks.append(
+            SubtaskRow(
+                row.stage, row.seq, row.name, COMPLETED, attempt.number, self.now, attempt.started, None, None, attempt.artefact,
+                row.data, row.spent, row.interruptions, row.reruns,
+            )
+        )  # fmt: skip
+        self.events.append(EventRow(_SUB_DONE, row.stage, row.name, attempt.number))
+
+    def _after_child(self, stage: StageDefinition, board: SubtaskBoard, came_to: Next) -> None:
+        """Close the fan-out with its last child, or let another start in the place of this one."""
+        left = board.unfinished - (came_to not in (Next.PUT_BACK, Next.AGAIN))
         if left == 0:
+            failed, asked = board.failed + (came_to in (Next.FAIL, Next.EXPAND)), board.asked + (came_to is Next.ASK)
             self._close_fan_out(stage, self.state.stages[stage.name], len(board.rows), failed, asked)
         elif self.window > 0:
             for child in board.next(1, self.now):
                 self.start_subtask(child)
-
-    def _subtask_again(self, stage: StageDefinition, row: SubtaskRow, attempt: AttemptRow, why: Ruling, chance: float) -> None:
-        spent = row.spent + 1
-        due = self.now + _wait(stage.retry, attempt, spent, chance)
-        row = row._replace(state=PENDING, updated=self.now, due=due, error=why.reason, spent=spent, feedback=why.feedback)
-        self.subtasks.append(row)
-        self.events.append(EventRow(EventKind.RETRY_SCHEDULED, row.stage, row.name, attempt.number, _scheduled(why.reason, due)))
 
     def _subtask_failed(self, row: SubtaskRow, error: str) -> None:
         self.subtasks.append(row._replace(state=FAILED, updated=self.now, due=None, error=error))
@@ -428,7 +436,7 @@ class _Settling(Draft):
         else:
             ruling = of_policy(stage, self.state.id)
             if ruling.next is Next.COMPLETE and self.was_edited(row.stage):
-                ruling = Ruling(Next.ASK, "a person had edited the last result, and this one is another", AskedBy.CHANGE)
+                ruling = _CHANGED
             if ruling.next is Next.ASK:
                 self.ask(stage, row, ruling)
             else:
@@ -447,7 +455,3 @@ def _interrupted(times: int) -> str:
 def _wait(budget: RetryBudget, attempt: AttemptRow, spent: int, chance: float) -> int:
     seconds = attempt.retry_after if attempt.retry_after is not None else budget.wait_after(spent, chance)
     return int(min(seconds, MAX_WAIT) * 1_000_000)
-
-
-def _scheduled(error: str, due: int) -> str:
-    return to_json(error=error, due_at=from_us(due).isoformat())

@@ -281,10 +281,8 @@ class MemoryStateStore(StateStore):
         self, wanted: ReviewFilter, after: int | None, limit: int, *, newest_first: bool = False
     ) -> list[StoredReview]:
         stored, found = self._storage.reviews, []
-        if newest_first:
-            places = range((len(stored) if after is None else after - 1) - 1, -1, -1)
-        else:
-            places = range(after or 0, len(stored))
+        backwards = range((len(stored) if after is None else after - 1) - 1, -1, -1)
+        places = backwards if newest_first else range(after or 0, len(stored))
         for place in places:
             item_id, row = stored[place]
             if _wanted(wanted, item_id, row):

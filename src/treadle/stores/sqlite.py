@@ -27,7 +27,7 @@ from treadle.stores.sqlite_rows import (
     STATE_OF,
     Names,
     read_attempts,
-    read_children,
+    read_child,
     read_events,
     read_items,
     read_reviews,
@@ -296,7 +296,7 @@ class SqliteStateStore(StateStore):
                 return []
             rows: list[StageRow | SubtaskRow]
             if seq is not None:
-                rows = list(read_children(con, self._names, found[0], stage, seq))
+                rows = list(read_child(con, found[0], stage, seq))
             else:
                 state = _readable(read_items(con, self._names, [found[0]])[found[0]])
                 row, board = state.stages.get(stage), state.boards.get(stage) or SubtaskBoard()

@@ -241,7 +241,7 @@ def _read_subtasks(con: sqlite3.Connection, names: Names, wanted: str, found: di
                 holder.boards.setdefault(name, SubtaskBoard()).put(SubtaskRow(name, seq, child, STATE_OF[state], *rest))
 
 
-def read_children(con: sqlite3.Connection, names: Names, key: int, stage: str, seq: int) -> list[SubtaskRow]:
+def read_child(con: sqlite3.Connection, key: int, stage: str, seq: int) -> list[SubtaskRow]:
     """That one subtask of an item's stage, if it is there and can be read."""
     rows = con.execute(
         "SELECT * FROM subtasks WHERE item = ? AND stage = (SELECT id FROM names WHERE name = ?) AND seq = ?", (key, stage, seq)

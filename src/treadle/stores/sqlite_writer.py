@@ -69,6 +69,8 @@ class Writer:
 
     def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
         batch, self._queue = self._queue[:_MAX_BATCH], self._queue[_MAX_BATCH:]
+        if not batch:
+            return  # Closing has written what this was called for.
         if not self._slow:
             self._con.execute("PRAGMA busy_timeout=0")
             results = self._transact(batch)
@@ -113,8 +115,8 @@ class Writer:
         with self._lock:
             try:
                 con.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+            except sqlite3.Error as error:
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
                     self._slow = True
                     return None
                 return [mapped(error, self._path)] * len(batch)
@@ -128,6 +130,9 @@ class Writer:
             except Exception as error:  # noqa: BLE001 - told to whoever waits for the write
                 self._roll_back()
                 results = [_told(error, self._path)]
+            except BaseException:
+                self._roll_back()
+                raise
         if len(results) < len(batch):
             # Something in the batch cannot be stored: alone, each speaks for itself.
             return [result for entry in batch for result in self._transact([entry]) or [self._locked()]]
@@ -170,7 +175,7 @@ class Writer:
     def _checkpoint(self) -> None:
         """Move the log into the file, holding the writer's lock; readers in the way put it off."""
         self._checkpointed = self._con.total_changes
-        if self._path != ":memory:" and _wal_size(self._path) > _WAL_LIMIT:
+        if _wal_size(self._path) > _WAL_LIMIT:
             with self._lock:
                 self._truncate_log()
 
@@ -180,7 +185,7 @@ class Writer:
             self._con.execute("PRAGMA busy_timeout=0")
             self._con.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except sqlite3.Error as error:
-            log.info("store %s: its log could not be moved into the file: %s", self._path, error)
+            log.warning("store %s: its log could not be moved into the file: %s", self._path, error)
 
     def close(self) -> None:
         """Write what waits, then close."""

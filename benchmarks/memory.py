@@ -1,0 +1,54 @@
+"""Move items from a generator on SQLite and print the process's peak memory: ``python -m benchmarks.memory [ITEMS]``."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from treadle import Engine, Workflow, open_store
+
+
+def flow() -> Workflow:
+    """Two stages, so that artefacts are read back."""
+    workflow = Workflow("memory")
+
+    @workflow.stage
+    async def one(item: dict[str, Any]) -> dict[str, int]:
+        return {"n": item["n"]}
+
+    @workflow.stage
+    async def two(item: dict[str, Any], one: dict[str, int]) -> dict[str, int]:
+        return one
+
+    return workflow
+
+
+def items(count: int) -> Iterator[dict[str, Any]]:
+    """Items that exist only while they are asked for."""
+    for number in range(count):
+        yield {"id": f"item-{number}", "n": number}
+
+
+async def moved(path: Path, count: int) -> int:
+    """How many items came to their end."""
+    async with open_store(path) as store, Engine(flow(), store) as engine:
+        return (await engine.run(items(count), concurrency=1000)).completed
+
+
+def main() -> None:
+    """Megabytes, alone on a line; run it in a process of its own, since a peak never falls."""
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 200_000
+    with tempfile.TemporaryDirectory() as name:
+        completed = asyncio.run(moved(Path(name) / "memory.db", count))
+    assert completed == count, completed
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(peak / (1024 * 1024 if sys.platform == "darwin" else 1024))
+
+
+if __name__ == "__main__":
+    main()
