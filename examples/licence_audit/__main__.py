@@ -10,6 +10,7 @@ from pathlib import Path
 import treadle
 from treadle import Inbox, StageState, StateStore, TreadleError, open_store
 from treadle.codec import Codec
+from treadle.state import AskedBy
 from treadle.store import Filter
 
 from .audited import Audited
@@ -28,6 +29,9 @@ _SHAPES = (
     (StageState.FAILED, "×"),
     (StageState.PENDING, "·"),
 )
+
+_APPROVE = "Accept as it is: treadle review approve {item} {stage} --reviewer YOU --store licence-audit/audit.db"
+_SETTLE = "Settle a licence: python -m examples.licence_audit.settle {item} EXPRESSION YOU"
 
 
 def main() -> int:
@@ -72,8 +76,11 @@ async def _print_waiting(store: StateStore) -> None:
     for review in waiting:
         print(f"  ● {review.item_id:<32} {review.review.summary}"[:110])
     if waiting:
-        first = waiting[0]
-        print(f"\nDecide: treadle review approve {first.item_id} {first.stage} --reviewer YOU --store licence-audit/audit.db")
+        print()
+    for asked_by in dict.fromkeys(review.asked_by for review in waiting):
+        first = next(review for review in waiting if review.asked_by is asked_by)
+        how = _SETTLE if asked_by is AskedBy.GATE else _APPROVE
+        print(how.format(item=first.item_id, stage=first.stage))
 
 
 async def _audited(store: StateStore) -> AsyncIterator[Audited]:
