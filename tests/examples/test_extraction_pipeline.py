@@ -74,24 +74,24 @@ async def test_who_waits_and_why(ran):
     assert 0 < len(waiting) < len(PACKAGES) / 3
     assert waiting[PACKAGES["execnet"].id].asked_by is AskedBy.GATE
     assert "github.com/pytest-dev/execnet" in waiting[PACKAGES["execnet"].id].review.summary
-    treadle = waiting[PACKAGES["treadle"].id]  # declares neither a home nor a repository
-    assert (treadle.asked_by, treadle.verdict) == (AskedBy.ESCALATION, "rejected")
+    silent = waiting[PACKAGES["forbiddenfruit"].id]  # says nothing of the Python it needs
+    assert (silent.asked_by, silent.verdict) == (AskedBy.ESCALATION, "rejected")
 
 
 async def test_a_person_fills_in_what_nobody_says(ran):
     store, engine = ran
-    package = PACKAGES["treadle"]
+    package = PACKAGES["forbiddenfruit"]
     case = await engine.inbox.show(package.id, "extracted")
     assert [attempt.number for attempt in case.attempts] == [1, 2]
-    broken = case.artefact | {"homepage": "ask around"}
-    with pytest.raises(InvalidArtefact, match="homepage: String should match pattern"):
+    broken = case.artefact | {"minimum_python": "any will do"}
+    with pytest.raises(InvalidArtefact, match="minimum_python: String should match pattern"):
         await engine.resolve_review(package.id, "extracted", ApproveWithEdits(broken), reviewer="ann")
-    whole = case.artefact | {"repository": "https://code.example/treadle", "homepage": "https://treadle.example"}
+    whole = case.artefact | {"minimum_python": "3.6"}
     await engine.resolve_review(package.id, "extracted", ApproveWithEdits(whole), reviewer="ann")
     await engine.run()
     state = await store.load(package.id)
     assert state is not None
-    assert "<https://code.example/treadle>" in (state.stages["entry"].artefact or "")
+    assert "forbiddenfruit, Python 3.6+: " in (state.stages["entry"].artefact or "")
 
 
 async def test_a_person_may_ask_for_one_field_again(ran):
