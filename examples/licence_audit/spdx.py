@@ -36,7 +36,11 @@ def _checked(text: str) -> str:
     return expression
 
 
-Expression: TypeAlias = Annotated[str, AfterValidator(_checked), Field(description="An SPDX licence expression.")]
+# Where this code is not at hand, a JSON schema checks an edit: it can say what an expression looks like, and no more.
+_LOOKS = {"pattern": r"^[A-Za-z0-9.+()-]+( (AND|OR|WITH) [A-Za-z0-9.+()-]+)*$"}
+Expression: TypeAlias = Annotated[
+    str, AfterValidator(_checked), Field(description="An SPDX licence expression.", json_schema_extra={**_LOOKS})
+]
 """A valid expression as SPDX writes it: whatever is stored as one has been parsed, a person's edit too."""
 
 

@@ -23,6 +23,7 @@ from examples.licence_audit.settle import settle
 from treadle import (
     ApproveWithEdits,
     Engine,
+    Inbox,
     InvalidArtefact,
     ItemNotFound,
     MemoryStateStore,
@@ -107,6 +108,16 @@ async def test_an_invalid_expression_is_refused_with_path_and_reason(doubtful, e
     assert problem.startswith("expression: ")
     assert "SPDX" in problem
     assert (await engine.inbox.show(SAMPLE, "identified")).review.is_open
+
+
+async def test_without_the_code_the_schema_knows_what_an_expression_looks_like(doubtful):
+    store, engine = doubtful
+    edited = (await engine.inbox.show(SAMPLE, "identified")).artefact
+    with pytest.raises(InvalidArtefact, match="expression: "):
+        await Inbox(store).decide(SAMPLE, "identified", ApproveWithEdits(edited | {"expression": "MIT or so"}), reviewer="ann")
+    whole = edited | {"expression": "MIT AND (ISC OR Apache-2.0 WITH LLVM-exception)"}
+    await Inbox(store).decide(SAMPLE, "identified", ApproveWithEdits(whole), reviewer="ann")
+    assert (await engine.run()).completed == 1
 
 
 async def test_the_reports_say_what_a_person_said(doubtful):
