@@ -19,6 +19,7 @@ _WHY = {
     AskedBy.GATE: "the gate cannot tell",
     AskedBy.ESCALATION: "no attempt was good enough",
     AskedBy.SAMPLE: "accepted, and looked at as a sample",
+    AskedBy.CHANGE: "edited by a person once, and made differently since",
 }
 
 
