@@ -13,6 +13,7 @@ import treadle
 from treadle import Inbox, StateStore, TreadleError, open_store
 from treadle.cli.common import table, terminal_width
 from treadle.codec import Codec
+from treadle.state import AskedBy
 from treadle.status import overview
 from treadle.store import Filter
 
@@ -25,6 +26,9 @@ from .metadata import Metadata
 from .notice import notice
 from .pipeline import audit, installed
 from .sbom import sbom
+
+_APPROVE = "Accept as it is: {treadle} review approve {item} {stage} --reviewer YOU --store licence-audit/audit.db"
+_SETTLE = "Settle a licence: {python} -m examples.licence_audit.settle {item} EXPRESSION YOU"
 
 
 def main() -> int:
@@ -61,14 +65,18 @@ async def _print_waiting(store: StateStore) -> None:
         return
     print(f"\n{len(waiting)} need a person:")
     rows: list[list[object]] = [[f"● {review.item_id}", review.review.summary] for review in waiting]
-    print(table(["item", "asks"], rows, width=terminal_width()))
-    first = waiting[0]
-    print(f"\nDecide: {_command()} review approve {first.item_id} {first.stage} --reviewer YOU --store licence-audit/audit.db")
+    print(table(["item", "asks"], rows, width=terminal_width()) + "\n")
+    for asked_by in dict.fromkeys(review.asked_by for review in waiting):
+        first = next(review for review in waiting if review.asked_by is asked_by)
+        how = _SETTLE if asked_by is AskedBy.GATE else _APPROVE
+        print(how.format(treadle=_command("treadle"), python=_command("python"), item=first.item_id, stage=first.stage))
 
 
-def _command() -> str:
-    """How the reader can call ``treadle``: it may be in this environment only, and not on the path."""
-    return "treadle" if shutil.which("treadle") else os.path.relpath(Path(sys.executable).with_name("treadle"))
+def _command(name: str) -> str:
+    """How the reader can call a program of this environment: it may not be on the path."""
+    here = Path(sys.executable).with_name(name)
+    found = shutil.which(name)
+    return name if found is not None and Path(found) == here else os.path.relpath(here)
 
 
 async def _audited(store: StateStore) -> AsyncIterator[Audited]:

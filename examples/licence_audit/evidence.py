@@ -19,6 +19,8 @@ from .texts import recognise
 
 _DECLARED = Path(__file__).with_name("declared.toml")
 _FILLERS = frozenset({"the", "license", "licence", "licensed", "version", "v", "under", "terms", "of"})
+_LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
+_MOST_PASSAGES = 4
 _SAYS_NOTHING = frozenset({"", "see", "file", "see file", "see txt", "txt", "in file", "other"})
 
 
@@ -30,6 +32,7 @@ class Source(StrEnum):
     CLASSIFIER = "Classifier"
     TEXT = "licence file"
     BUNDLED = "bundled licence file"
+    README = "README"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +57,20 @@ class Evidence:
 def collect(metadata: Metadata, files: Sequence[LicenceFile]) -> tuple[Evidence, ...]:
     """Every piece of evidence: what is declared, then what the files hold."""
     return (*_declared(metadata), *(evidence for file in files for evidence in _in_file(file)))
+
+
+def in_readme(description: str) -> tuple[Evidence, ...]:
+    """The first passages of a README that speak of licences, each with the licences whose texts or grants it quotes."""
+    passages = (" ".join(_LINK.sub(r"\1", passage).split()) for passage in re.split(r"\n\s*\n", description))
+    speaking = [passage for passage in passages if len(passage.split()) > 3 and re.search("licen[cs]", passage, re.IGNORECASE)]
+    return tuple(
+        Evidence(
+            source=Source.README,
+            value=excerpt(passage),
+            possible=tuple(one for possible in recognise(passage).found for one in possible),
+        )
+        for passage in speaking[:_MOST_PASSAGES]
+    )
 
 
 def _declared(metadata: Metadata) -> Iterator[Evidence]:

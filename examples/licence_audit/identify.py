@@ -42,7 +42,7 @@ class Identification:
         undeclared: What texts that come along may stand for and the expression does not name; judge it too.
     """
 
-    expression: str | None
+    expression: spdx.Expression | None
     agreement: Agreement
     confidence: Confidence
     reason: str
@@ -61,6 +61,12 @@ def identify(metadata: Metadata, files: Sequence[LicenceFile]) -> Identification
     """
     evidence = collect(metadata, files)
     return replace(_judge(evidence), evidence=evidence)
+
+
+def with_hints(known: Identification, hints: Sequence[Evidence]) -> Identification:
+    """The same answer with `hints` for whoever must decide: prose says more than fields, but settles nothing."""
+    possible = tuple(dict.fromkeys((*known.possible, *_possible(hints))))
+    return replace(known, possible=possible, evidence=(*known.evidence, *hints))
 
 
 def _judge(evidence: Sequence[Evidence]) -> Identification:

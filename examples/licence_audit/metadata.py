@@ -33,10 +33,20 @@ class Metadata:
 
 def read_metadata(folder: Path) -> Metadata | None:
     """The metadata in a dist-info or egg-info folder (or egg-info file); None if there is none to read."""
-    for path in (folder / "METADATA", folder / "PKG-INFO", folder):
-        if file := read_text(path):
-            return parse_metadata(file.text)
-    return None
+    text = _read(folder)
+    return None if text is None else parse_metadata(text)
+
+
+def read_description(folder: Path) -> str:
+    """The README inside the metadata; empty if there is none."""
+    message = email.message_from_string(_read(folder) or "")
+    body = message.get_payload()
+    return body if isinstance(body, str) and body.strip() else _one(message, "Description") or ""
+
+
+def _read(folder: Path) -> str | None:
+    files = (read_text(path) for path in (folder / "METADATA", folder / "PKG-INFO", folder))
+    return next((file.text for file in files if file), None)
 
 
 def parse_metadata(text: str) -> Metadata:

@@ -32,6 +32,14 @@ class Ruling:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clearance:
+    """Whether a distribution may be used, and why: by the policy or by a person."""
+
+    allowed: bool
+    reason: str
+
+
 class PolicyError(ValueError):
     """A policy file that cannot be used; the message names the file and the key."""
 

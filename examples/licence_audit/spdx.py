@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 from license_expression import (
     ExpressionError,
@@ -13,6 +13,7 @@ from license_expression import (
     Licensing,
     get_spdx_licensing,
 )
+from pydantic import AfterValidator, Field
 
 SPECIAL_EXCEPTION = "LicenseRef-Special-Exception"
 """Stands for the exception of any `WITH`: texts of exceptions are noticed, but not told apart."""
@@ -27,6 +28,20 @@ def normalise(text: str) -> str | None:
     """`text` with each identifier as SPDX writes it; None if it is no valid expression of one meaning."""
     expression = _parse(text)
     return None if expression is None else str(expression)
+
+
+def _checked(text: str) -> str:
+    if (expression := normalise(text)) is None:
+        raise ValueError("no SPDX expression of one meaning; write one like MIT, or Apache-2.0 OR BSD-2-Clause")
+    return expression
+
+
+# Where this code is not at hand, a JSON schema checks an edit: it can say what an expression looks like, and no more.
+_LOOKS = {"pattern": r"^[A-Za-z0-9.+()-]+( (AND|OR|WITH) [A-Za-z0-9.+()-]+)*$"}
+Expression: TypeAlias = Annotated[
+    str, AfterValidator(_checked), Field(description="An SPDX licence expression.", json_schema_extra={**_LOOKS})
+]
+"""A valid expression as SPDX writes it: whatever is stored as one has been parsed, a person's edit too."""
 
 
 def meanings(text: str) -> tuple[str, ...]:

@@ -150,7 +150,7 @@ class Codec:
 
     def __init__(self, annotation: Any = ANY) -> None:
         self.annotation: Any = annotation
-        self._plain = annotation is ANY or annotation is object or annotation in _PLAIN
+        self._plain = annotation is ANY or annotation is object or _is_plain(annotation)
         self._accepts = _PLAIN.get(annotation) if self._plain else None
         self._to_plain, self._from_plain = (_same, _same) if self._plain else _converters(annotation)
 
@@ -239,10 +239,15 @@ def _converters(annotation: Any) -> tuple[Converter, Converter]:
     return to_plain, adapter.validate_python if _json_is_python(annotation) else lambda v: adapter.validate_json(json.dumps(v))
 
 
+def _is_plain(annotation: Any) -> bool:
+    # Not `in`: an annotation may be unhashable, such as Annotated[int, ["x"]].
+    return any(annotation is plain for plain in _PLAIN)
+
+
 def _json_is_python(annotation: Any) -> bool:
     """Whether lax validation reads this type's plain JSON values as it reads its JSON text."""
-    return annotation in _PLAIN or (
-        get_origin(annotation) in (dict, list) and all(a in _PLAIN or a is ANY for a in annotation.__args__)
+    return _is_plain(annotation) or (
+        get_origin(annotation) in (dict, list) and all(_is_plain(a) or a is ANY for a in annotation.__args__)
     )
 
 

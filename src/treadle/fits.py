@@ -29,11 +29,13 @@ def fits(made: Any, declared: Any) -> bool:
 
 def artefact_type(returns: Any) -> Any:
     """The type of the artefact among what a stage may return: outcomes are taken out of a union."""
-    returns = _bare(returns)
-    if get_origin(returns) not in _UNIONS:
-        return Any if returns in _OUTCOMES else returns
-    kept = tuple(one for one in get_args(returns) if one not in _OUTCOMES)
-    if len(kept) < len(get_args(returns)) and (Completed in get_args(returns) or not kept):
+    bare = _bare(returns)
+    if get_origin(bare) not in _UNIONS:
+        # What `Annotated` says of a type holds for what is stored: constraints and validators stay with it.
+        made = returns if get_origin(returns) is Annotated else bare
+        return Any if bare in _OUTCOMES else made
+    kept = tuple(one for one in get_args(bare) if one not in _OUTCOMES)
+    if len(kept) < len(get_args(bare)) and (Completed in get_args(bare) or not kept):
         return Any
     return Union[kept]  # noqa: UP007 - built from a tuple
 

@@ -257,8 +257,14 @@ class Inbox:
         by_child = row is not None and row.fan_out
         codec = flow.stage(stage).codec if self._workflow is not None else None
         where = f"the edited artefact of stage {stage!r} of item {state.id!r}"
-        text = checked_edit(value, where, codec=codec, schema=shape.artefacts.get(stage, {}), by_child=by_child)
-        return text, patch_between(json.dumps(_made(state, stage), ensure_ascii=False), text)
+        before = json.dumps(_made(state, stage), ensure_ascii=False)
+
+        def check() -> tuple[str, str]:
+            text = checked_edit(value, where, codec=codec, schema=shape.artefacts.get(stage, {}), by_child=by_child)
+            return text, patch_between(before, text)
+
+        # The libraries that check and compare read files when they are first used.
+        return await asyncio.to_thread(check)
 
     async def decide_all(
         self, wanted: ReviewFilter, decision: Approve | Reject | RequestChanges, *, reviewer: str, dry_run: bool = False

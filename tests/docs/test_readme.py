@@ -17,7 +17,9 @@ def test_the_graph_is_the_audits() -> None:
 
 
 def test_the_table_is_the_one_that_status_and_the_demo_print() -> None:
-    stages = {name: {StageState.COMPLETED: 101} for name in audit.stages}
-    stages["decision"] = {StageState.COMPLETED: 93, StageState.AWAITING_REVIEW: 8}
-    counts = Counts({ItemPhase.COMPLETED: 93, ItemPhase.AWAITING_REVIEW: 8}, stages)
+    stages = {name: {StageState.COMPLETED: 102} for name in audit.stages}
+    stages["identified"] = {StageState.COMPLETED: 94, StageState.AWAITING_REVIEW: 8}
+    stages["ruling"] = {StageState.COMPLETED: 94, StageState.PENDING: 8}
+    stages["decision"] = {StageState.COMPLETED: 93, StageState.AWAITING_REVIEW: 1, StageState.PENDING: 8}
+    counts = Counts({ItemPhase.COMPLETED: 93, ItemPhase.AWAITING_REVIEW: 9}, stages)
     assert f"```text\n{overview(counts)}\n```" in README

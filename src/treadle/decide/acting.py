@@ -81,7 +81,9 @@ def resolve(flow: Definition, state: ItemState, stage: str, given: Answer, now: 
 
 def answer(draft: Draft, row: StageRow, review: ReviewRow, given: Answer) -> None:
     """Write the decision and what follows for the stage."""
-    replaced = given.artefact is not None or given.decided is Decided.REQUEST_CHANGES
+    # Naming the attempt that waits anyway puts nothing else in its place.
+    same = given.decided is Decided.APPROVE and given.artefact == row.artefact
+    replaced = (given.artefact is not None and not same) or given.decided is Decided.REQUEST_CHANGES
     edited = given.artefact if given.decided is Decided.APPROVE_WITH_EDITS else None
     draft.reviews.append(
         review._replace(
