@@ -122,7 +122,7 @@ class Call:
 
     async def run(self) -> AttemptRow:
         """How the attempt ended. Raises only when it is cancelled from outside."""
-        began, task = now_us(), asyncio.current_task()
+        began = now_us()
         try:
             if self._raised is not None:
                 return self._failed(self._raised, began)
@@ -133,7 +133,7 @@ class Call:
             attempt: AttemptRow = await self._within_time(self._judged(began))
             return attempt
         except (GeneratorExit, asyncio.CancelledError) as error:
-            if _ended_from_outside(error, task):
+            if _ended_from_outside(error):
                 raise
             return self._failed(error, began)
         except BaseException as error:
@@ -371,7 +371,6 @@ async def wanted(surroundings: Surroundings, subject: Subject, stage: str) -> bo
         return True
     row = subject.state.stages.get(stage) or StageRow(stage, StageState.PENDING, 0, now_us())
     call, when = Call(surroundings, subject, (stage, None), row=row._replace(attempt=row.attempt + 1)), definition.when
-    task = asyncio.current_task()
     try:
         if when.is_async:
             return bool(await call.invoke(when, None))
@@ -385,15 +384,13 @@ async def wanted(surroundings: Surroundings, subject: Subject, stage: str) -> bo
         return error
 
 
-def _ended_from_outside(error: BaseException, task: asyncio.Task[Any] | None) -> bool:
-    """Whether the attempt itself was cancelled or closed; else user code raised what looks like it."""
-    if isinstance(error, GeneratorExit):
-        # A coroutine that is closed is not being run by its task at that moment.
-        try:
-            return asyncio.current_task() is not task
-        except RuntimeError:
-            return True
-    return task is None or task.cancelling() > 0
+def _ended_from_outside(error: BaseException) -> bool:
+    """Whether the task was cancelled or its coroutine closed; the stage may also have raised the same by itself."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return True  # No loop runs any more: what is left of it is being cleared away.
+    return task is None or (isinstance(error, asyncio.CancelledError) and task.cancelling() > 0)
 
 
 def interrupted(state: ItemState, unit: Unit) -> AttemptRow:

@@ -153,6 +153,8 @@ class Codec:
         self._plain = annotation is ANY or annotation is object or _is_plain(annotation)
         self._accepts = _PLAIN.get(annotation) if self._plain else None
         self._to_plain, self._from_plain = (_same, _same) if self._plain else _converters(annotation)
+        self._is_stable = not self._plain and _json_is_python(annotation)
+        """Whether what was checked once is sure to be read back."""
 
     def encode(self, value: Any, where: str) -> str:
         """``value`` as JSON text; ``where`` begins the message of what goes wrong.
@@ -170,7 +172,8 @@ class Codec:
                 raise InvalidArtefact(where, [str(error)]) from None
         try:
             text = dump(self._to_plain(value))
-            self._from_plain(load(text))
+            if not self._is_stable:
+                self._from_plain(load(text))
         except Exception as error:
             raise InvalidArtefact(where, _reasons(error)) from error
         return text
@@ -233,10 +236,13 @@ def _converters(annotation: Any) -> tuple[Converter, Converter]:
         return _attrs(annotation)
     adapter = _adapter(annotation)
 
+    if _json_is_python(annotation):
+        return adapter.validate_python, adapter.validate_python
+
     def to_plain(value: Any) -> Any:
         return adapter.dump_python(adapter.validate_python(value), mode="json")
 
-    return to_plain, adapter.validate_python if _json_is_python(annotation) else lambda v: adapter.validate_json(json.dumps(v))
+    return to_plain, lambda value: adapter.validate_json(json.dumps(value))
 
 
 def _is_plain(annotation: Any) -> bool:

@@ -39,6 +39,18 @@ from treadle.stores.sqlite_schema import connect, mapping_errors, open_file
 from treadle.stores.sqlite_writer import Writer
 
 T = TypeVar("T")
+
+_forks = 0
+"""How often this process is the child of a fork; asking for its pid each time would be a system call a write."""
+
+
+def _forked() -> None:
+    global _forks  # noqa: PLW0603 - it is the process's own
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 Con = sqlite3.Connection
 
 _DUE = "FROM items INDEXED BY items_due WHERE worker IS NULL AND wake IS NOT NULL"
@@ -64,7 +76,7 @@ class SqliteStateStore(StateStore):
         self._beating: Con | None = None
         self._beat_lock = threading.Lock()
         self._closed = False
-        self._pid = os.getpid()
+        self._forks = _forks
 
     @classmethod
     def open(cls, path: str | Path) -> Opening[SqliteStateStore]:
@@ -125,7 +137,7 @@ class SqliteStateStore(StateStore):
     def _check_open(self) -> None:
         if self._closed:
             raise StoreUnavailable(f"store {self._path} has been closed")
-        if os.getpid() != self._pid:
+        if self._forks != _forks:
             raise StoreUnavailable(f"store {self._path} was opened by another process; open it anew in this one")
 
     # the workflow

@@ -45,6 +45,7 @@ class Writer:
         self._write_changes = write_changes
         self._queue: list[_Entry] = []
         self._scheduled = False
+        self._loop: asyncio.AbstractEventLoop
         self._slow = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="treadle-writer")
         self._lock = threading.Lock()
@@ -59,12 +60,12 @@ class Writer:
         return self._put(None, change)
 
     def _put(self, act: Act | None, change: Change | None) -> asyncio.Future[Any]:
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
-        self._queue.append((act, change, future))
         if not self._scheduled:
             self._scheduled = True
-            loop.call_soon(self._flush, loop)
+            self._loop = asyncio.get_running_loop()  # a system call before Python 3.12: once a batch is enough
+            self._loop.call_soon(self._flush, self._loop)
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._queue.append((act, change, future))
         return future
 
     def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
