@@ -257,6 +257,19 @@ class Inbox:
         text = checked_edit(value, where, codec=codec, schema=shape.artefacts.get(stage, {}), by_child=by_child)
         return text, patch_between(json.dumps(_made(state, stage), ensure_ascii=False), text)
 
+    async def preview(self, item_id: ItemId, stage: str, artefact: Any) -> Sequence[Mapping[str, Any]]:
+        """The JSON Patch that an edit comes to, if it would be taken; nothing is stored.
+
+        Raises:
+            ItemNotFound, StageNotFound: there is no such thing.
+            InvalidArtefact: it does not fit the type; path and reason a field.
+        """
+        flow = await self._flow()
+        flow.stage(stage)
+        _, patch = await self._edited(flow, await self._load(checked_id(item_id)), stage, artefact)
+        changes: Sequence[Mapping[str, Any]] = json.loads(patch)
+        return changes
+
     async def decide_all(
         self, wanted: ReviewFilter, decision: Approve | Reject | RequestChanges, *, reviewer: str, dry_run: bool = False
     ) -> BulkResult:
