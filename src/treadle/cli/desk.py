@@ -12,6 +12,7 @@ from treadle.cli import keys
 from treadle.cli.case import case_parts, choices
 from treadle.cli.desk_editing import Editing
 from treadle.cli.paint import BAD, GOOD, LOUD, QUIET, joined, said
+from treadle.cli.review_looking import short
 from treadle.cli.review_queue import Queue
 from treadle.cli.screen import Page, Screen, both_ends
 from treadle.cli.session import Session, word_of
@@ -112,7 +113,7 @@ class Desk:
         return False
 
     def _show(self, case: ReviewCase, *, is_new: bool) -> None:
-        head = self._head(joined(said(case.review.item_id, LOUD), case.review.stage))
+        head = self._head(joined(said(short(case.review.item_id), LOUD), case.review.stage))
         page = Page(
             head, lambda width, whole: case_parts(case, width=width, is_whole=whole, reader=self._reviewer), _KEYS, can_cut=True
         )

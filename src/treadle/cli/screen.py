@@ -191,7 +191,7 @@ def _rule(text: str, width: int) -> Text:
 
 
 def _key_line(named: Sequence[tuple[str, str]]) -> Text:
-    return Text("  ").join([Text.assemble((key, LOUD), (f" {word}".replace(" ", "\u00a0"), QUIET)) for key, word in named])
+    return Text("  ").join([Text.assemble((key, LOUD), (f" {word}", QUIET)) for key, word in named])
 
 
 def _rendered(parts: Sequence[RenderableType], width: int) -> list[str]:
