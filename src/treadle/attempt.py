@@ -377,7 +377,7 @@ async def wanted(surroundings: Surroundings, subject: Subject, stage: str) -> bo
         answer = await surroundings.threads.run(lambda: call.invoke(when, None))
         return bool(await answer if inspect.isawaitable(answer) else answer)
     except (GeneratorExit, asyncio.CancelledError) as error:
-        if _ended_from_outside(error, task):
+        if _ended_from_outside(error):
             raise
         return error
     except BaseException as error:

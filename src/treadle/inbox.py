@@ -22,7 +22,7 @@ from treadle.failure import safe_text
 from treadle.history import Attempt, Review, feedback_to_json, read_attempt, read_review
 from treadle.outcome import Approve, ApproveWithEdits, Decision, QualityFeedback, Reject, RequestChanges
 from treadle.state import Decided, ItemState, ReviewRow, StageState, Transition
-from treadle.store import ItemId, ReviewFilter, Shape, StateStore
+from treadle.store import ItemId, ReviewFilter, Shape, StateStore, stage_artefact
 from treadle.workflow import Workflow
 
 _PAGE = 200
@@ -134,9 +134,9 @@ class Inbox:
         return ReviewCase(
             review=read_review(state.id, review),
             item=None if state.payload is None else json.loads(state.payload),
-            artefact=_made(state, stage),
+            artefact=stage_artefact(state, stage),
             attempts=attempts,
-            upstream={need: _made(state, need) for need in needs},
+            upstream={need: stage_artefact(state, need) for need in needs},
             schema=shape.artefacts.get(stage, {}),
         )
 
@@ -257,7 +257,7 @@ class Inbox:
         by_child = row is not None and row.fan_out
         codec = flow.stage(stage).codec if self._workflow is not None else None
         where = f"the edited artefact of stage {stage!r} of item {state.id!r}"
-        before = json.dumps(_made(state, stage), ensure_ascii=False)
+        before = json.dumps(stage_artefact(state, stage), ensure_ascii=False)
 
         def check() -> tuple[str, str]:
             text = checked_edit(value, where, codec=codec, schema=shape.artefacts.get(stage, {}), by_child=by_child)
@@ -265,6 +265,19 @@ class Inbox:
 
         # The libraries that check and compare read files when they are first used.
         return await asyncio.to_thread(check)
+
+    async def preview(self, item_id: ItemId, stage: str, artefact: Any) -> Sequence[Mapping[str, Any]]:
+        """The JSON Patch that an edit comes to, if it would be taken; nothing is stored.
+
+        Raises:
+            ItemNotFound, StageNotFound: there is no such thing.
+            InvalidArtefact: it does not fit the type; path and reason a field.
+        """
+        flow = await self._flow()
+        flow.stage(stage)
+        _, patch = await self._edited(flow, await self._load(checked_id(item_id)), stage, artefact)
+        changes: Sequence[Mapping[str, Any]] = json.loads(patch)
+        return changes
 
     async def decide_all(
         self, wanted: ReviewFilter, decision: Approve | Reject | RequestChanges, *, reviewer: str, dry_run: bool = False
@@ -337,13 +350,6 @@ class Inbox:
         if self._workflow.name != shape.workflow:
             raise TreadleError(f"the store belongs to workflow {shape.workflow!r}, not {self._workflow.name!r}")
         return self._workflow.definition
-
-
-def _made(state: ItemState, stage: str) -> Any:
-    row, board = state.stages.get(stage), state.boards.get(stage)
-    if row is not None and row.fan_out and row.artefact is None and board is not None:
-        return {child.name: None if child.artefact is None else json.loads(child.artefact) for child in board.rows}
-    return None if row is None or row.artefact is None else json.loads(row.artefact)
 
 
 def _seen(state: ItemState, stage: str) -> Seen | None:

@@ -345,6 +345,14 @@ def stage_status(state: ItemState, row: StageRow) -> StageStatus:
     )
 
 
+def stage_artefact(state: ItemState, stage: str) -> Any:
+    """What the stage made, as plain JSON values: of a fan-out ``{subtask: artefact}``; ``None`` if it made nothing."""
+    row, board = state.stages.get(stage), state.boards.get(stage)
+    if row is not None and row.fan_out and row.artefact is None and board is not None:
+        return {child.name: None if child.artefact is None else json.loads(child.artefact) for child in board.rows}
+    return None if row is None or row.artefact is None else json.loads(row.artefact)
+
+
 def subtask_status(row: SubtaskRow) -> SubTaskStatus:
     """A subtask's row as people read it."""
     return SubTaskStatus(

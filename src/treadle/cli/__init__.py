@@ -20,19 +20,34 @@ _COMMANDS = {
     "run": ("treadle.cli.running:run", "move items as far as they can go"),
     "status": ("treadle.cli.reading:status", "where all items are, or one of them"),
     "items": ("treadle.cli.reading:items", "items by id, a page at a time"),
-    "show": ("treadle.cli.reading:show", "what an item's stages made, with every attempt"),
+    "show": ("treadle.cli.showing:show", "what an item's stages made, with every attempt"),
     "events": ("treadle.cli.reading:events", "the journal"),
     "retry": ("treadle.cli.acting:retry", "try again what failed"),
+    "rerun": ("treadle.cli.acting:rerun", "do again what has finished"),
     "cancel": ("treadle.cli.acting:cancel", "stop an item for good"),
+    "gates": ("treadle.cli.review_looking:gates", "how often each gate was right"),
     "graph": ("treadle.cli.defining:graph", "draw a workflow"),
     "check": ("treadle.cli.defining:check", "find every problem of a workflow"),
     "export": ("treadle.cli.reading:export", "every item as JSON lines or CSV"),
     "doctor": ("treadle.cli.reading:doctor", "what is wrong, and what to do"),
 }
 _REVIEW = {
-    "list": ("treadle.cli.acting:review_list", "what waits"),
-    "approve": ("treadle.cli.acting:review_approve", "accept it"),
-    "reject": ("treadle.cli.acting:review_reject", "refuse it"),
+    "list": ("treadle.cli.review_looking:review_list", "what waits, or was decided"),
+    "show": ("treadle.cli.review_looking:review_show", "one review with all that is known"),
+    "approve": ("treadle.cli.review_answering:review_approve", "accept it, or an earlier attempt"),
+    "edit": ("treadle.cli.review_answering:review_edit", "accept another artefact in its place"),
+    "reject": ("treadle.cli.review_answering:review_reject", "refuse it"),
+    "changes": ("treadle.cli.review_answering:review_changes", "have it done again, with feedback"),
+    "claim": ("treadle.cli.review_answering:review_claim", "take it into your hands for a while"),
+    "release": ("treadle.cli.review_answering:review_release", "give it back"),
+    "undo": ("treadle.cli.review_answering:review_undo", "take the last decision back"),
+    "reopen": ("treadle.cli.review_answering:review_reopen", "ask a decided question anew"),
+    "stats": ("treadle.cli.review_looking:review_stats", "how much waits, and how fast people are"),
+}
+_BULK = {
+    "approve": ("treadle.cli.review_bulk:bulk_approve", "accept all that the filters find"),
+    "reject": ("treadle.cli.review_bulk:bulk_reject", "refuse all that the filters find"),
+    "changes": ("treadle.cli.review_bulk:bulk_changes", "have all of it done again"),
 }
 _EVERYWHERE = Parameter(group=Group("With every command", sort_key=99), negative="")
 
@@ -64,10 +79,7 @@ def _dispatch(words: list[str]) -> int:
     app = App(name="treadle", help="Move work items through stages, durably, with people in the loop.", version=__version__)
     for name, (where, about) in _COMMANDS.items():
         app.command(where, name=name, help=about)
-    review = App(name="review", help="What waits for a person, and your answer.")
-    for name, (where, about) in _REVIEW.items():
-        review.command(where, name=name, help=about)
-    app.command(review)
+    app.command(_review_app(App, is_bare=words[:1] == ["review"] and all(word.startswith("-") for word in words[1:2])))
     app.register_install_completion_command()
 
     def launch(
@@ -95,3 +107,18 @@ def _dispatch(words: list[str]) -> int:
         print(f"{error} See `treadle --help`.".replace("\n", " "), file=sys.stderr)
         return WRONG_USE
     return result if isinstance(result, int) else DONE
+
+
+def _review_app(new: type[App], *, is_bare: bool) -> App:
+    """The review commands; the one without a name cannot be given by its path, so it is imported where it is meant."""
+    review = new(name="review", help="What waits for a person, and your answer.")
+    if is_bare:
+        from treadle.cli.reviewing import review as interactive
+
+        review.default(interactive)
+    bulk = new(name="bulk", help="One answer to many reviews.")
+    for app, commands in ((review, _REVIEW), (bulk, _BULK)):
+        for name, (where, about) in commands.items():
+            app.command(where, name=name, help=about)
+    review.command(bulk)
+    return review

@@ -1,19 +1,17 @@
-"""Commands that change something: retry, cancel, and answers to reviews."""
+"""Commands that change how an item stands: retry, rerun, cancel."""
 
 from __future__ import annotations
 
 import asyncio
-import getpass
-from dataclasses import asdict
 
 from treadle import decide
-from treadle.cli.common import Format, WrongUse, as_json, clean, existing_store, table, terminal_width
+from treadle.cli.common import WrongUse, clean, existing_store
+from treadle.cli.people import who
 from treadle.clock import now_us
 from treadle.definition import Definition
 from treadle.errors import ItemNotFound
-from treadle.inbox import Inbox, stored_definition
-from treadle.outcome import Approve, Decision, Reject
-from treadle.state import ItemPhase, StageState
+from treadle.inbox import stored_definition
+from treadle.state import ItemPhase, ItemState, StageState, Transition
 from treadle.status import GLYPHS
 from treadle.store import Filter, StateStore
 
@@ -104,62 +102,35 @@ async def _cancel(item: str, reason: str | None, url: str | None) -> int:
     return 0
 
 
-def review_list(*, stage: str | None = None, store: str | None = None, format: Format = "table") -> int:  # noqa: A002
-    """What waits for a person.
-
-    Args:
-        stage: only this stage's.
-        store: the store's path or address.
-        format: table or json.
-    """
-    return asyncio.run(_review_list(stage, store, format))
-
-
-async def _review_list(stage: str | None, url: str | None, format: Format) -> int:  # noqa: A002
-    async with existing_store(url) as store:
-        waiting = [review async for review in Inbox(store).waiting(stage)]
-    if format == "json":
-        print(as_json([asdict(review) for review in waiting]))
-    else:
-        rows: list[list[object]] = [[f"● {review.item_id}", review.stage, review.review.summary] for review in waiting]
-        print(table(["item", "stage", "asks"], rows, width=terminal_width()) if rows else "nothing waits for a person")
-    return 0
-
-
-def review_approve(
-    item: str, stage: str, *, reviewer: str | None = None, note: str | None = None, store: str | None = None
+def rerun(
+    item: str,
+    stage: str,
+    *,
+    cascade: bool = False,
+    reason: str | None = None,
+    reviewer: str | None = None,
+    store: str | None = None,
 ) -> int:
-    """Accept what waits: the stage completes.
+    """A finished stage runs again; its history is kept, and so is what people decided if it makes the same.
 
     Args:
         item: an item's id.
-        stage: the stage that asks.
-        reviewer: who decides; your login name without it.
-        note: kept with the decision.
+        stage: the stage that runs again.
+        cascade: everything that was built on it runs again too.
+        reason: kept in the journal.
+        reviewer: who wants it; your login name without it.
         store: the store's path or address.
     """
-    return asyncio.run(_decide(item, stage, Approve(note), reviewer, store))
+    return asyncio.run(_rerun(item, stage, store, cascade=cascade, operator=who(reviewer), reason=reason))
 
 
-def review_reject(item: str, stage: str, reason: str, *, reviewer: str | None = None, store: str | None = None) -> int:
-    """Refuse what waits: the stage fails.
-
-    Args:
-        item: an item's id.
-        stage: the stage that asks.
-        reason: why, for whoever reads it later.
-        reviewer: who decides; your login name without it.
-        store: the store's path or address.
-    """
-    return asyncio.run(_decide(item, stage, Reject(reason), reviewer, store))
-
-
-async def _decide(item: str, stage: str, decision: Decision, reviewer: str | None, url: str | None) -> int:
-    who = reviewer or getpass.getuser()
+async def _rerun(item: str, stage: str, url: str | None, *, cascade: bool, operator: str, reason: str | None) -> int:
     async with existing_store(url) as store:
-        try:
-            await Inbox(store).decide(item, stage, decision, reviewer=who)
-        except ValueError as error:
-            raise WrongUse(str(error)) from error
-    print(clean(f"{item}: {stage} {'approved' if isinstance(decision, Approve) else 'rejected'} by {who}; `treadle run` goes on"))
+        flow = await stored_definition(store)
+
+        def change(state: ItemState) -> Transition:
+            return decide.rerun(flow, state, stage, now_us(), cascade=cascade, operator=operator, reason=reason)
+
+        await store.revise(item, change)
+    print(clean(f"{item}: {stage} is pending again; `treadle run` goes on"))
     return 0

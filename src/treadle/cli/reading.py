@@ -1,4 +1,4 @@
-"""Commands that only look: status, items, show, events, export, doctor."""
+"""Commands that only look: status, items, events, export, doctor."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from treadle.cli.common import Format, WrongUse, as_json, clean, existing_store, fitted, store_url, table, terminal_width
-from treadle.clock import from_us
-from treadle.errors import ItemNotFound, StageNotFound
+from treadle.errors import StageNotFound
 from treadle.event import WorkflowEvent
-from treadle.state import AttemptRow, ItemPhase, ItemState, StageState
+from treadle.state import ItemPhase, StageState
 from treadle.status import (
     GLYPHS,
     PHASE_WORDS,
@@ -32,7 +31,7 @@ from treadle.status import (
     overview,
     pipeline_status,
 )
-from treadle.store import Filter, StateStore
+from treadle.store import Filter, StateStore, stage_artefact
 
 _PAGE = 50
 _MAX_CHILDREN = 20
@@ -196,78 +195,6 @@ def _item_json(found: Any) -> dict[str, Any]:
     return {"item_id": found.item_id, "phase": found.phase, "stages": {entry.name: entry.state for entry in found.stages}}
 
 
-def show(item: str, stage: str | None = None, *, store: str | None = None, format: Format = "table") -> int:  # noqa: A002
-    """What an item's stages made, and every attempt at them.
-
-    Args:
-        item: an item's id.
-        stage: one stage; all of them without it.
-        store: the store's path or address.
-        format: table or json.
-    """
-    return _run(_show(item, stage, store, format))
-
-
-async def _show(item: str, stage: str | None, url: str | None, format: Format) -> int:  # noqa: A002
-    async with existing_store(url) as store:
-        state = await store.load(item)
-        if state is None:
-            raise ItemNotFound(item)
-        names = [entry.name for entry in pipeline_status(await store.shape(), state).stages]
-        if stage is not None and stage not in names:
-            raise StageNotFound(stage, names)
-        shown = [await _stage_json(store, state, name) for name in ([stage] if stage is not None else names)]
-    if format == "json":
-        print(as_json({"item_id": item, "item": None if state.payload is None else json.loads(state.payload), "stages": shown}))
-        return 0
-    print(clean(f"{item}: {state.payload or ''}"))
-    for one in shown:
-        print()
-        print(clean(f"{GLYPHS[one['state']]} {one['stage']}  {one['state'].replace('_', ' ')}"))
-        if one["artefact"] is not None:
-            print(clean(json.dumps(one["artefact"], indent=2, ensure_ascii=False), lines=True))
-        for attempt in one["attempts"]:
-            who = f" {attempt['subtask']}" if attempt["subtask"] else ""
-            how = f"{attempt['how'].replace('_', ' ')} in {lasted(attempt['seconds'])}"
-            print(clean(f"  attempt {attempt['number']}{who}: {how}  {attempt['error'] or ''}").rstrip())
-            for frame in (attempt["failure"] or {}).get("frames", []):
-                print(clean(f"    {frame['file']}:{frame['line']} in {frame['function']}"))
-    return 0
-
-
-async def _stage_json(store: StateStore, state: ItemState, name: str) -> dict[str, Any]:
-    row = state.stages.get(name)
-    attempts = [_attempt_json(subtask, attempt) for subtask, attempt in await store.attempts(state.id, name)]
-    stands = row.state if row is not None else StageState.PENDING
-    return {
-        "stage": name,
-        "state": stands,
-        "error": row.error if row else None,
-        "artefact": _artefact(state, name),
-        "attempts": attempts,
-    }
-
-
-def _artefact(state: ItemState, name: str) -> Any:
-    row, board = state.stages.get(name), state.boards.get(name)
-    if row is not None and row.fan_out and board is not None:
-        return {child.name: None if child.artefact is None else json.loads(child.artefact) for child in board.rows}
-    return None if row is None or row.artefact is None else json.loads(row.artefact)
-
-
-def _attempt_json(subtask: str | None, attempt: AttemptRow) -> dict[str, Any]:
-    return {
-        "subtask": subtask,
-        "number": attempt.number,
-        "how": attempt.how,
-        "started_at": from_us(attempt.started),
-        "seconds": (attempt.ended - attempt.started) / 1_000_000,
-        "error": attempt.error,
-        "failure": None if attempt.failure is None else json.loads(attempt.failure),
-        "metrics": None if attempt.metrics is None else json.loads(attempt.metrics),
-    }
-
-
 def events(
     *,
     follow: Annotated[bool, Parameter(alias="-f")] = False,
@@ -340,7 +267,7 @@ async def _export(format: str, url: str | None) -> int:  # noqa: A002
                     continue
                 # What a fan-out made is in its subtasks, which pages leave out.
                 whole = await store.load(state.id) if any(row.fan_out for row in state.stages.values()) else state
-                made = {name: made for name in state.stages if (made := _artefact(whole or state, name)) is not None}
+                made = {name: made for name in state.stages if (made := stage_artefact(whole or state, name)) is not None}
                 print(json.dumps(_item_json(found) | {"item": json.loads(state.payload or "null"), "artefacts": made}))
     return 0
 

@@ -1,0 +1,71 @@
+"""What the commands about reviews share: which reviews, and by which types edits are checked."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+from typing import Literal
+
+from cyclopts import Parameter
+
+from treadle.cli.common import WrongUse, clean, load_app, setting
+from treadle.clock import now_us
+from treadle.errors import StageNotFound
+from treadle.inbox import Inbox
+from treadle.state import AskedBy
+from treadle.store import ReviewFilter, StateStore
+
+_UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Which:
+    """Which reviews.
+
+    Args:
+        stage: only this stage's.
+        item: only this item's.
+        asked_by: only those that a stage, gate, policy, sample, escalation or change asks for.
+        verdict: only where the gate said so.
+        holder: only those in this person's hands; '' for nobody's.
+        older_than: only those that have waited so long: 90s, 30min, 2h, 3d.
+    """
+
+    stage: str | None = None
+    item: str | None = None
+    asked_by: AskedBy | None = None
+    verdict: Literal["uncertain", "rejected", "accepted"] | None = None
+    holder: str | None = None
+    older_than: str | None = None
+
+
+async def review_filter(store: StateStore, which: Which, *, is_open: bool | None = True) -> ReviewFilter:
+    """``which`` as the store takes it; raises ``StageNotFound`` for a stage the store does not know."""
+    shape = await store.shape()
+    if which.stage is not None and shape is not None and which.stage not in shape.stages:
+        raise StageNotFound(which.stage, tuple(shape.stages))
+    before = None if which.older_than is None else now_us() - int(duration(which.older_than) * 1_000_000)
+    return ReviewFilter(which.stage, which.asked_by, which.verdict, which.holder, before, which.item, is_open)
+
+
+def duration(text: str) -> float:
+    """Seconds that ``90s``, ``30min``, ``2h``, ``3d`` or ``1w`` mean."""
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)\s*(s|min|m|h|d|w)", text.strip())
+    if found is None:
+        raise WrongUse(f"{clean(text)!r:.60} is no length of time; give 90s, 30min, 2h or 3d")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def editing_inbox(store: StateStore, app: str | None) -> Inbox:
+    """An inbox that checks edits by the workflow's types where its code can be loaded, else by the stored schema."""
+    if app is None and setting("app", None) is None:
+        return Inbox(store)
+    try:
+        return Inbox(store, load_app(app))
+    except WrongUse as error:
+        if app is not None:
+            raise
+        print(clean(f"edits are checked by the stored schema only: {error}"), file=sys.stderr)
+        return Inbox(store)
