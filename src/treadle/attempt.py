@@ -90,7 +90,7 @@ class Subject:
 
 
 class Call:
-    """One attempt while it runs.
+    """One attempt while it runs; ``row`` is the unit's, marked as running.
 
     ``history`` is the unit's attempts before this one; ``raised`` what already went wrong before the body's turn.
     """
@@ -102,19 +102,15 @@ class Call:
         surroundings: Surroundings,
         subject: Subject,
         unit: Unit,
+        row: StageRow | SubtaskRow,
         *,
-        row: StageRow | SubtaskRow | None = None,
         history: Sequence[AttemptRow] = (),
         raised: BaseException | None = None,
     ) -> None:
-        name, seq = unit
         self._surroundings = surroundings
         self._subject = subject
         self._unit = unit
-        self._stage = surroundings.flow.stages[name]
-        state = subject.state
-        if row is None:
-            row = state.stages[name] if seq is None else state.boards[name].rows[seq]
+        self._stage = surroundings.flow.stages[unit[0]]
         self._row = row
         self._history = history
         self._raised = raised
@@ -312,7 +308,7 @@ class Call:
             how,
             artefact,
             summary,
-            metrics=self._metrics(),
+            metrics=None if self._ctx is None else self._metrics(),
             run=row.reruns,
         )
 
@@ -370,7 +366,7 @@ async def wanted(surroundings: Surroundings, subject: Subject, stage: str) -> bo
     if definition.when is None:
         return True
     row = subject.state.stages.get(stage) or StageRow(stage, StageState.PENDING, 0, now_us())
-    call, when = Call(surroundings, subject, (stage, None), row=row._replace(attempt=row.attempt + 1)), definition.when
+    call, when = Call(surroundings, subject, (stage, None), row._replace(attempt=row.attempt + 1)), definition.when
     try:
         if when.is_async:
             return bool(await call.invoke(when, None))

@@ -93,18 +93,14 @@ async def _attempt(surroundings: Surroundings, job: dict[str, Any], answers: Bin
         child = SubtaskRow(*fields)._replace(state=StageState(fields[3]))
         boards.setdefault(child.stage, SubtaskBoard()).put(child)
     state = ItemState(job["id"], job["payload"], stages={row.stage: row for row in rows}, boards=boards)
-    if seq is None:
-        state.stages[name] = StageRow(*job["row"])
-    else:
-        seq = 0
-        state.boards[name] = SubtaskBoard([SubtaskRow(*job["row"])._replace(seq=0)])
+    row = StageRow(*job["row"]) if seq is None else SubtaskRow(*job["row"])
 
     def progress(_stage: str, _subtask: str | None, _attempt: int, fraction: float, note: str | None) -> None:
         _send(answers, {"progress": [fraction, note]})
 
     past = [AttemptRow(*fields)._replace(how=Ended(fields[5])) for fields in job["history"]]
-    attempt = await Call(surroundings, Subject(surroundings.flow, state, progress), (name, seq), history=past).run()
-    return list(attempt._replace(seq=job["unit"][1]))
+    attempt = await Call(surroundings, Subject(surroundings.flow, state, progress), (name, seq), row, history=past).run()
+    return list(attempt)
 
 
 def _untimed(flow: Definition) -> Definition:

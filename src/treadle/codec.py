@@ -81,7 +81,7 @@ def dump(value: Any) -> str:
         TypeError: something that JSON does not have.
     """
     try:
-        text = _encoder.encode(value)
+        text = _encode(value)
     except RecursionError:
         raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels") from None
     # JSON's escapes are ASCII, so a short ASCII text without "u0000" holds nothing of what follows.
@@ -133,7 +133,21 @@ def _refuse(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is not a JSON type; return plain values, or annotate the stage's return type")
 
 
-_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_refuse)
+def _encoding() -> Callable[[Any], str]:
+    """How plain values become text.
+
+    ``JSONEncoder.encode`` makes a C encoder for every call, which takes longer than a small value takes to be
+    encoded; where the standard library has one (CPython), one serves for all calls.
+    """
+    whole = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":"), default=_refuse)
+    make: Any = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return whole.encode
+    encoder = make(None, _refuse, json.encoder.encode_basestring, None, ":", ",", False, False, False)  # noqa: FBT003 - its signature
+    return lambda value: "".join(encoder(value, 0))
+
+
+_encode = _encoding()
 
 
 def load(text: str) -> Any:

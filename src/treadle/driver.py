@@ -131,7 +131,7 @@ class Driver:
             logged.tell(log, self._state, change)
         if change.rest is not None:
             self._rest = change.rest
-        elif _waits(change):
+        elif change.waits:
             self._arm()
         return change
 
@@ -162,16 +162,17 @@ class Driver:
     async def _attempt(self, unit: Unit, raised: BaseException | None = None) -> Transition:
         """Run the unit and write what follows from it."""
         name, seq = unit
-        row = self._state.stages[name] if seq is None else self._state.boards[name].rows[seq]
+        state = self._state
+        row = state.stages[name] if seq is None else state.boards[name].rows[seq]
         history = await self._history(unit, row) if row.attempt > 1 else ()
-        call = Call(self._surroundings, self._subject, unit, history=history, raised=raised)
-        limit = self._limits.get(unit[0]) if unit[1] is not None else None
+        call = Call(self._surroundings, self._subject, unit, row, history=history, raised=raised)
+        limit = self._limits.get(name) if seq is not None else None
         if limit is None:
             attempt = await call.run()
         else:
             async with limit:
                 attempt = await call.run()
-        return await self._write(decide.settle(self._flow, self._state, attempt, now_us(), random.random(), self._window))  # noqa: S311
+        return await self._write(decide.settle(self._flow, state, attempt, attempt.ended, random.random(), self._window))  # noqa: S311
 
     async def _history(self, unit: Unit, row: StageRow | SubtaskRow) -> list[AttemptRow]:
         """The unit's attempts before the one that ``row`` has begun, in this run of it."""
@@ -231,8 +232,3 @@ class Driver:
     async def _tell(self, change: Transition) -> None:
         if self._state.running and not self._lost:
             await self._write(change)
-
-
-def _waits(change: Transition) -> bool:
-    """Whether something is pending until a time."""
-    return any(row.due is not None for row in change.stages) or any(row.due is not None for row in change.subtasks)

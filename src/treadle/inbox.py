@@ -254,7 +254,7 @@ class Inbox:
 
     async def _edited(self, flow: Definition, state: ItemState, stage: str, value: Any) -> tuple[str, str]:
         row, shape = state.stages.get(stage), await self._shape()
-        by_child = row is not None and row.fan_out
+        by_child = row is not None and bool(row.fan_out)
         codec = flow.stage(stage).codec if self._workflow is not None else None
         where = f"the edited artefact of stage {stage!r} of item {state.id!r}"
         before = json.dumps(stage_artefact(state, stage), ensure_ascii=False)

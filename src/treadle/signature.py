@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from treadle.outcome import SubTask
@@ -38,11 +38,11 @@ class Signature:
     wanted: tuple[Wanted, ...]
     returns: Any
     problems: tuple[str, ...] = ()
+    sources: tuple[str, ...] = field(init=False, compare=False)
+    """Where each value comes from, in the order of the parameters."""
 
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """Where each value comes from, in the order of the parameters."""
-        return tuple(w.source for w in self.wanted)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sources", tuple(w.source for w in self.wanted))
 
     @property
     def is_async(self) -> bool:

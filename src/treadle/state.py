@@ -151,8 +151,11 @@ class StageRow(NamedTuple):
     spent: int = 0
     """Attempts charged to the budget since it was last renewed; ``attempt`` also counts uncharged ones."""
     interruptions: int = 0
-    fan_out: bool = False
-    """Whether subtask rows exist; then the artefact is put together from theirs, unless a person put another in its place."""
+    fan_out: int = 0
+    """1 if subtask rows exist; then the artefact is put together from theirs, unless a person put another in its place.
+
+    A number and no truth value: SQLite's driver takes longer to bind a bool than to write the row.
+    """
     reruns: int = 0
     """How often an operator had it done anew; its attempts are kept apart by this."""
     feedback: str | None = None
@@ -334,6 +337,8 @@ class Transition(NamedTuple):
     """Stages whose subtasks are no more."""
     revokes: bool = False
     """Whether the item is taken from whoever holds it."""
+    waits: bool = False
+    """Whether something is pending until a time."""
 
 
 class SubtaskBoard:

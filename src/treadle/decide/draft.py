@@ -49,7 +49,7 @@ class Draft:
 
     __slots__ = (
         "attempts", "cleared", "events", "flow", "forgone", "now", "phase", "ready", "reviews", "revokes", "running", "stages", "starts",
-        "state", "subtasks",
+        "state", "subtasks", "waits",
     )  # fmt: skip
 
     def __init__(self, flow: Definition, state: ItemState, now: int) -> None:
@@ -60,6 +60,7 @@ class Draft:
         self.running = state.running
         self.forgone: str | None = None
         self.revokes = False
+        self.waits = False
         self.stages: list[StageRow] = []
         self.subtasks: list[SubtaskRow] = []
         self.attempts: list[AttemptRow] = []
@@ -78,7 +79,7 @@ class Draft:
             rest = self._rest()
         return Transition(
             self.now, self.stages, self.subtasks, self.attempts, self.events, rest, self.starts, self.ready, self.reviews, self.cleared,
-            self.revokes,
+            self.revokes, self.waits,
         )  # fmt: skip
 
     def _asking(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from treadle.clock import MAX_WAIT, from_us
 from treadle.decide.acting import Answer, answer
@@ -19,6 +20,7 @@ from treadle.decide.draft import (
     to_json,
 )
 from treadle.decide.ruling import Next, Ruling, of_policy, rule
+from treadle.decide.straight import straight
 from treadle.definition import Definition, StageDefinition
 from treadle.event import EventKind
 from treadle.history import ACCEPTED, REJECTED
@@ -59,31 +61,31 @@ def count(flow: Definition, state: ItemState) -> None:
 def apply(flow: Definition, state: ItemState, change: Transition) -> None:
     """Make ``state`` what it is after ``change``; later decisions may build on it before it is durable."""
     for row in change.stages:
-        _apply_stage(flow, state, row)
-    for child in change.subtasks:
+        before = state.stages.get(row.stage)
+        state.stages[row.stage] = row
+        if before is not None and before.state is RUNNING and not before.fan_out:
+            state.running -= 1
+        if row.state is COMPLETED or row.state is SKIPPED:
+            for feed in flow.stages[row.stage].feeds:
+                state.unmet[feed] -= 1
+    state.running += len(change.starts)
+    if change.subtasks:
+        _apply_subtasks(state, change.subtasks)
+    if state.asking:
+        state.asking.difference_update([row.stage for row in change.stages])
+    state.asking.update(change.ready)
+    for review in change.reviews:
+        state.reviews[review.stage] = review
+
+
+def _apply_subtasks(state: ItemState, rows: Sequence[SubtaskRow]) -> None:
+    for child in rows:
         board = state.boards.get(child.stage)
         if board is None:
             state.boards[child.stage] = board = SubtaskBoard()
         replaced = board.put(child)
         if replaced is not None and replaced.state is RUNNING:
             state.running -= 1
-    state.running += len(change.starts)
-    if change.ready:
-        state.asking.update(change.ready)
-    for review in change.reviews:
-        state.reviews[review.stage] = review
-
-
-def _apply_stage(flow: Definition, state: ItemState, row: StageRow) -> None:
-    before = state.stages.get(row.stage)
-    state.stages[row.stage] = row
-    if before is not None and before.state is RUNNING and not before.fan_out:
-        state.running -= 1
-    if row.state is COMPLETED or row.state is SKIPPED:
-        for feed in flow.stages[row.stage].feeds:
-            state.unmet[feed] -= 1
-    if state.asking:
-        state.asking.discard(row.stage)
 
 
 def begin(flow: Definition, state: ItemState, now: int, window: int) -> Transition:
@@ -159,12 +161,15 @@ def settle(flow: Definition, state: ItemState, attempt: AttemptRow, now: int, ch
 
     ``chance`` in [0, 1) is the random number for its jitter; with a ``window`` of 0 nothing new starts.
     """
+    stage = flow.stages[attempt.stage]
+    if attempt.seq is None and window and (change := straight(flow, state, stage, attempt, now)) is not None:
+        return change
     draft = _Settling(flow, state, now, window)
     if attempt.seq is None:
-        draft.settle_stage(flow.stages[attempt.stage], state.stages[attempt.stage], attempt, chance)
+        draft.settle_stage(stage, state.stages[attempt.stage], attempt, chance)
     else:
         row = state.boards[attempt.stage].rows[attempt.seq]
-        draft.settle_subtask(flow.stages[attempt.stage], row, attempt, chance)
+        draft.settle_subtask(stage, row, attempt, chance)
     return draft.finish()
 
 
@@ -291,6 +296,7 @@ class _Settling(Draft):
                 self.failed(row._replace(spent=row.spent + 1, feedback=ruling.feedback), ruling.reason)
             case Next.AGAIN:
                 due = self.now + _wait(stage.retry, attempt, row.spent + 1, chance)
+                self.waits = True
                 row = row._replace(state=PENDING, updated=self.now, due=due, error=ruling.reason, spent=row.spent + 1)
                 self.stages.append(row._replace(feedback=ruling.feedback))
                 self._tell(EventKind.RETRY_SCHEDULED, attempt, None, error=ruling.reason, due_at=from_us(due).isoformat())
@@ -326,7 +332,7 @@ class _Settling(Draft):
         children = attempt.subtasks
         data = to_json(subtasks=len(children))
         self.events.append(EventRow(EventKind.FAN_OUT_STARTED, row.stage, None, attempt.number, data))
-        row = row._replace(fan_out=True, updated=self.now, error=None, artefact=None)
+        row = row._replace(fan_out=1, updated=self.now, error=None, artefact=None)
         if not children:
             self._close_fan_out(stage, row, 0, 0, 0)
             return
@@ -395,6 +401,7 @@ class _Settling(Draft):
                 self._tell(EventKind.STAGE_INTERRUPTED, attempt, row.name, error=ruling.reason)
             case Next.AGAIN:
                 due = self.now + _wait(stage.retry, attempt, row.spent + 1, chance)
+                self.waits = True
                 row = row._replace(state=PENDING, updated=self.now, due=due, error=ruling.reason, spent=row.spent + 1)
                 self.subtasks.append(row._replace(feedback=ruling.feedback))
                 due_at = from_us(due).isoformat()

@@ -20,6 +20,7 @@ from treadle.state import AttemptRow, ItemPhase, ItemState, StageRow, StageState
 from treadle.store import Claimed, Counts, Filter, NewItem, ReviewFilter, Shape, StateStore, StoredReview, WorkerIdentity
 from treadle.stores.opening import Opening
 from treadle.stores.shared import merge_attempts, other_workflow, removed_stages, workflow_event
+from treadle.stores.sqlite_put import write_changes, write_rows
 from treadle.stores.sqlite_rows import (
     CODE_OF,
     PHASE_CODE,
@@ -32,8 +33,6 @@ from treadle.stores.sqlite_rows import (
     read_items,
     read_reviews,
     shape_of,
-    write_changes,
-    write_rows,
 )
 from treadle.stores.sqlite_schema import connect, mapping_errors, open_file
 from treadle.stores.sqlite_writer import Writer

@@ -1,13 +1,13 @@
-"""SQL and rows of the SQLite store: one constant a statement."""
+"""Rows out of the SQLite store, and the codes that stand for words in it."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from treadle.errors import LeaseLost, StoreCorrupt
+from treadle.errors import StoreCorrupt
 from treadle.event import EventKind
 from treadle.state import (
     AskedBy,
@@ -22,7 +22,6 @@ from treadle.state import (
     StageState,
     SubtaskBoard,
     SubtaskRow,
-    Transition,
 )
 from treadle.store import ReviewFilter, Shape, StoredReview
 from treadle.stores.sqlite_schema import STATES
@@ -42,36 +41,10 @@ KINDS = (
 )  # fmt: skip
 KIND_CODE = {kind: code for code, kind in enumerate(KINDS)}
 
-FENCES = "SELECT id, fence FROM items WHERE worker IS NOT NULL AND id IN (SELECT value FROM json_each(?))"
-PUT_STAGE = (
-    "INSERT INTO stages VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO UPDATE SET state = excluded.state,"
-    " attempt = excluded.attempt, updated = excluded.updated, started = excluded.started, due = excluded.due, error = excluded.error,"
-    " artefact = excluded.artefact, summary = excluded.summary, review = excluded.review, version = excluded.version,"
-    " spent = excluded.spent, interruptions = excluded.interruptions, fan_out = excluded.fan_out, reruns = excluded.reruns,"
-    " feedback = excluded.feedback"
-)
-PUT_SUBTASK = (
-    "INSERT INTO subtasks VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO UPDATE SET state = excluded.state,"
-    " attempt = excluded.attempt, updated = excluded.updated, started = excluded.started, due = excluded.due, error = excluded.error,"
-    " artefact = excluded.artefact, data = excluded.data, spent = excluded.spent, interruptions = excluded.interruptions,"
-    " reruns = excluded.reruns, feedback = excluded.feedback"
-)
-PUT_ATTEMPT = "INSERT OR REPLACE INTO attempts VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
-_REVIEW = (
+REVIEW = (
     "item, stage, revision, asked_by, attempt, opened, question, digest, gate, verdict, due, due_then, author, holder, held_until, before,"
     " decision, reviewer, decided, note, edited, patch, output"
 )
-PUT_REVIEW = (
-    f"INSERT INTO reviews ({_REVIEW}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO UPDATE SET"
-    " asked_by = excluded.asked_by, attempt = excluded.attempt, question = excluded.question, digest = excluded.digest,"
-    " due = excluded.due, due_then = excluded.due_then, holder = excluded.holder, held_until = excluded.held_until,"
-    " decision = excluded.decision, reviewer = excluded.reviewer, decided = excluded.decided, note = excluded.note,"
-    " edited = excluded.edited, patch = excluded.patch, output = excluded.output"
-)
-CLEAR = "DELETE FROM subtasks WHERE item = ? AND stage = ?"
-PUT_EVENT = "INSERT INTO events (at, item, stage, kind, attempt, subtask, data) VALUES (?,?,?,?,?,?,?)"
-# What happened while the item was held is looked at as soon as it is given back.
-PUT_REST = "UPDATE items SET phase = ?, priority = ?, expiry = ?, wake = CASE WHEN news <> ? THEN ? ELSE ? END, worker = NULL WHERE id = ?"
 
 
 class Names:
@@ -102,63 +75,6 @@ class Names:
         return self._name[number]
 
 
-def write_changes(
-    con: sqlite3.Connection, names: Names, changes: Sequence[tuple[ItemState, Transition]]
-) -> list[Exception | None]:
-    """Write the changes whose claim still holds, in one statement a table; an error for each of the others."""
-    fences = dict(con.execute(FENCES, (json.dumps([state.key for state, _ in changes]),)))
-    results: list[Exception | None] = []
-    held: list[tuple[ItemState, Transition]] = []
-    for state, change in changes:
-        if fences.get(state.key) == state.fence:
-            held.append((state, change))
-            results.append(None)
-        else:
-            results.append(LeaseLost(f"item {state.id!r} is no longer held by this worker; nothing was written"))
-    write_rows(con, names, held)
-    rests = [
-        (PHASE_CODE[rest.phase], rest.priority, rest.expiry, state.news, change.at, rest.wake, state.key)
-        for state, change in held
-        if (rest := change.rest) is not None
-    ]
-    if rests:
-        con.executemany(PUT_REST, rests)
-    return results
-
-
-def write_rows(con: sqlite3.Connection, names: Names, changes: Iterable[tuple[ItemState, Transition]]) -> None:
-    """Write stages, subtasks, attempts and events."""
-    number = names.number
-    stages: list[tuple[Any, ...]] = []
-    subtasks: list[tuple[Any, ...]] = []
-    attempts: list[tuple[Any, ...]] = []
-    events: list[tuple[Any, ...]] = []
-    reviews: list[tuple[Any, ...]] = []
-    for state, change in changes:
-        key, at = state.key, change.at
-        if change.cleared:
-            con.executemany(CLEAR, [(key, number(con, stage)) for stage in change.cleared])
-        for row in change.stages:
-            stages.append((key, number(con, row[0]), CODE_OF[row[1]], *row[2:]))
-        for child in change.subtasks:
-            subtasks.append((key, number(con, child[0]), child[1], child[2], CODE_OF[child[3]], *child[4:]))
-        for a in change.attempts:
-            attempts.append(
-                (key, number(con, a.stage), a.run, -1 if a.seq is None else a.seq, a.number, a.started, a.ended, a.how.value,
-                 a.artefact, a.summary, a.review, a.error, a.failure, a.metrics, a.verdict)
-            )  # fmt: skip
-        for review in change.reviews:
-            reviews.append((key, number(con, review.stage), *review[1:]))
-        for event in change.events:
-            stage = None if event[1] is None else number(con, event[1])
-            events.append((at, key, stage, KIND_CODE[event[0]], event[3], event[2], event[4]))
-    for statement, rows in (
-        (PUT_STAGE, stages), (PUT_SUBTASK, subtasks), (PUT_ATTEMPT, attempts), (PUT_EVENT, events), (PUT_REVIEW, reviews),
-    ):  # fmt: skip
-        if rows:
-            con.executemany(statement, rows)
-
-
 _ITEM = "SELECT id, key, payload, phase, priority, fence, news, added FROM items"
 
 
@@ -186,7 +102,7 @@ def read_items(
                 holder.stages[name] = StageRow(name, STATE_OF[state], *rest)
     if subtasks:
         _read_subtasks(con, names, wanted, found)
-    asked = f"SELECT {_REVIEW} FROM reviews WHERE item IN (SELECT value FROM json_each(?)) ORDER BY item, stage, revision"
+    asked = f"SELECT {REVIEW} FROM reviews WHERE item IN (SELECT value FROM json_each(?)) ORDER BY item, stage, revision"
     for item, stage, *fields in con.execute(asked, (wanted,)):
         holder = found[item]
         if isinstance(holder, ItemState):
@@ -219,7 +135,7 @@ def read_reviews(
         where.append("r.opened < :opened_before")
     if after is not None:
         where.append("r.id < :after" if newest_first else "r.id > :after")
-    columns = ", ".join(f"r.{column}" for column in _REVIEW.split(", ")[1:])
+    columns = ", ".join(f"r.{column}" for column in REVIEW.split(", ")[1:])
     rows = con.execute(
         f"SELECT r.id, i.key, {columns} FROM reviews r JOIN items i ON i.id = r.item WHERE {' AND '.join(where)}"
         f" ORDER BY r.id {'DESC' if newest_first else ''} LIMIT :limit",

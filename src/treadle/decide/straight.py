@@ -1,0 +1,40 @@
+"""The straight line: a plain stage has completed, and with that others start.
+
+It is what ``driving`` would say, said at once. Most of what a pipeline does is this, and putting a draft
+together for it costs three times as much (``make bench``, W2): so what is not plain is left to ``driving``.
+"""
+
+from __future__ import annotations
+
+from treadle.definition import Definition, StageDefinition
+from treadle.event import EventKind
+from treadle.state import AttemptRow, Ended, EventRow, ItemState, StageRow, StageState, Transition, Unit
+
+_RUNNING, _COMPLETED, _ENDED = StageState.RUNNING, StageState.COMPLETED, Ended.COMPLETED
+_STARTED, _DONE = EventKind.STAGE_STARTED, EventKind.STAGE_COMPLETED
+
+
+def straight(flow: Definition, state: ItemState, stage: StageDefinition, attempt: AttemptRow, now: int) -> Transition | None:
+    """The transition, or ``None`` where more has to be thought about than a result and what waited for it."""
+    if attempt.how is not _ENDED or attempt.metrics is not None or stage.judged or state.reviews:
+        return None
+    starts: list[Unit] = []
+    started: list[StageRow] = []
+    told = [EventRow(_DONE, stage.name, None, attempt.number)]
+    for name in stage.feeds:
+        if state.unmet[name] != 1:
+            continue
+        feed = flow.stages[name]
+        if feed.asks_leave or feed.priority or name in state.stages:
+            return None
+        started.append(StageRow(name, _RUNNING, 1, now, now, None, None, None, None, None, feed.version))
+        told.append(EventRow(_STARTED, name, None, 1))
+        starts.append((name, None))
+    if not starts:
+        return None
+    row = state.stages[stage.name]
+    done = StageRow(
+        stage.name, _COMPLETED, attempt.number, now, attempt.started, None, None, attempt.artefact, attempt.summary, None,
+        row.version, row.spent, row.interruptions, 0, row.reruns,
+    )  # fmt: skip
+    return Transition(now, [done, *started], (), (), told, None, starts)
