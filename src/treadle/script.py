@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterable, Coroutine, Iterable, Iterator
+import sys
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 from treadle.attempt import GRACE
 from treadle.engine import Engine
 from treadle.errors import TreadleError
+from treadle.progress import watch
 from treadle.status import RunReport
 from treadle.store import StateStore
 from treadle.stores.opening import open_store
@@ -29,7 +31,7 @@ def run(
     store: StateStore | str | Path = "treadle.db",
     concurrency: int = 100,
 ) -> RunReport:
-    """Add ``items``, move everything the store holds as far as it can go, and report.
+    """Add ``items``, move everything the store holds as far as it can go, and report; a terminal shows how it goes.
 
     Ctrl-C and SIGTERM stop in good order: what runs may end, a second one puts it back at once, and a third
     ends the process on the spot, which loses nothing either. Run again to go on.
@@ -40,7 +42,9 @@ def run(
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return to_the_end(run_async(workflow, items, store=store, concurrency=concurrency))
+        # A script's output is its own: only a terminal is shown how it goes.
+        watcher = watch if sys.stderr.isatty() else None
+        return to_the_end(run_async(workflow, items, store=store, concurrency=concurrency, watch=watcher))
     raise TreadleError(
         "run() cannot be called where an event loop runs; use `async with Engine(workflow, store) as engine` there"
     )
@@ -52,9 +56,9 @@ async def run_async(
     *,
     store: StateStore | str | Path,
     concurrency: int,
-    watch: Any = None,
+    watch: Callable[[Engine, StateStore], Coroutine[Any, Any, None]] | None = None,
 ) -> RunReport:
-    """The same inside a loop; ``watch(engine, store)`` is a coroutine that runs beside it until it ends."""
+    """The same inside a loop; ``watch(engine, store)`` runs beside it until it ends."""
     opening = nullcontext(store) if isinstance(store, StateStore) else open_store(store)
     async with opening as opened, Engine(workflow, opened) as engine:
         with _stopping_on_signals(engine):

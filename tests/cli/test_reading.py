@@ -248,7 +248,7 @@ def test_a_terminal_shows_items_and_stages_and_stops_at_the_second_signal(tmp_pa
 
 def test_a_pipe_gets_plain_lines(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(SLOW)
-    code = "import sys; from treadle.cli import main, running; running._LOOK = running._LINE_EVERY = 0.01; main(sys.argv[1:])"
+    code = "import sys; from treadle import progress; from treadle.cli import main; progress._LOOK = progress._LINE_EVERY = 0.01; main(sys.argv[1:])"
     process = subprocess.Popen(
         [sys.executable, "-c", code, "run", "app.py", "4"],
         cwd=tmp_path,
