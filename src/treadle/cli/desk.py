@@ -62,7 +62,7 @@ class Desk:
         self._reviewer = reviewer
         self._waiting = waiting
         self._note: Text | None = None
-        self.session = Session()
+        self.session: Session = Session()
         self._screen = Screen(lambda: run(queue.renew()))
         self._editing = Editing(run, inbox, queue, self._screen, self.session)
         self._acts: dict[str, Callable[[ReviewCase], bool]] = {

@@ -47,7 +47,7 @@ class Draft:
         safe = re.sub(r"[^\w.-]", "_", f"{item_id}.{stage}")[-80:]
         file, name = tempfile.mkstemp(".json", f"{safe}-", folder)
         os.close(file)
-        self.path = Path(name)
+        self.path: Path = Path(name)
         self._write(self._original, [])
 
     def edit(self, tick: Callable[[], None]) -> Any:

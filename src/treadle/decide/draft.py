@@ -53,14 +53,14 @@ class Draft:
     )  # fmt: skip
 
     def __init__(self, flow: Definition, state: ItemState, now: int) -> None:
-        self.flow = flow
-        self.state = state
-        self.now = now
-        self.phase = state.phase
-        self.running = state.running
+        self.flow: Definition = flow
+        self.state: ItemState = state
+        self.now: int = now
+        self.phase: ItemPhase = state.phase
+        self.running: int = state.running
         self.forgone: str | None = None
-        self.revokes = False
-        self.waits = False
+        self.revokes: bool = False
+        self.waits: bool = False
         self.stages: list[StageRow] = []
         self.subtasks: list[SubtaskRow] = []
         self.attempts: list[AttemptRow] = []

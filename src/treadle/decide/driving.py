@@ -183,7 +183,7 @@ class _Settling(Draft):
 
     def __init__(self, flow: Definition, state: ItemState, now: int, window: int) -> None:
         super().__init__(flow, state, now)
-        self.window = window
+        self.window: int = window
 
     # starting
 
