@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fnmatch
 import functools
+import importlib
 import os
 import sys
 import threading
@@ -24,8 +25,9 @@ settings.register_profile("ci", _ANY_SPEED, derandomize=True, database=None, max
 settings.register_profile("dev", _ANY_SPEED, max_examples=200)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
-# Importing it reads files; it is loaded when a type first needs it, which must not be inside a test of blocking.
+# Importing reads files; these are loaded when a workflow first needs them, which must not be inside a test of blocking.
 TypeAdapter(dict[str, int]).json_schema()
+importlib.import_module("aiolimiter")
 
 SQLITE_STORE = "*/treadle/stores/sqlite*.py"
 

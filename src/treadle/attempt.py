@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from treadle.batches import Batches
 from treadle.clock import now_us
 from treadle.codec import ANY, Codec, bad_name
 from treadle.definition import INLINE, PROCESS, Definition
@@ -53,6 +54,7 @@ class Surroundings(NamedTuple):
     """The lifespan's value."""
     threads: Threads
     processes: Processes | None
+    batches: Batches | None = None
 
 
 class Subject:
@@ -149,6 +151,9 @@ class Call:
         """What the function returns: for an async one, a coroutine."""
         if signature.sources == _ONLY_ITEM:
             return signature.function(self._subject.item)
+        return signature.call(self._values(signature, outcome))
+
+    def _values(self, signature: Signature, outcome: Any) -> dict[str, Any]:
         values = {}
         for source in signature.sources:
             if source == ITEM:
@@ -161,14 +166,17 @@ class Call:
                 values[source] = outcome
             else:
                 values[source] = self._subject.artefact(source)
-        return signature.call(values)
+        return values
 
     async def _whole(self) -> Any:
         """Hooks and body, each where it belongs."""
         stage = self._stage
         if stage.before is not None:
             await self._one(stage.before, INLINE if stage.before.is_async else self._executor, None)
-        value = await self._one(self._signature, self._executor, None)
+        if stage.batch is not None and self._surroundings.batches is not None:
+            value = await self._surroundings.batches.run(stage, self._values(stage.body, None))
+        else:
+            value = await self._one(self._signature, self._executor, None)
         if stage.after is not None:
             await self._one(stage.after, INLINE if stage.after.is_async else self._executor, value)
         return value
@@ -291,6 +299,8 @@ class Call:
             return attempt._replace(summary=_line(value.reason))
         if seq is not None:
             raise TypeError(f"a subtask cannot return {type(value).__name__}; return it from the stage itself")
+        if isinstance(value, FanOut) and self._stage.batch is not None:
+            raise TypeError("a batch stage cannot fan out; let a stage of its own do so")
         if isinstance(value, FanOut):
             return attempt._replace(how=Ended.FAN_OUT, subtasks=self._children(value))
         review = self._review(value.review)

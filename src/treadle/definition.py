@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from treadle.codec import ANY, Codec, ItemCodec
@@ -31,6 +31,9 @@ class StageDefinition:
         needs, feeds: the stages it depends on, and those that depend on it.
         timeout: seconds one attempt may take.
         limit: how many of its calls may run at once in one engine.
+        uses: the shared limits it needs a slot of, too.
+        rate: so many calls in so many seconds, at most.
+        batch, batch_wait: how many items one call takes, and how many seconds the first of them waits for the others.
         executor, handler_executor: where body and handler run.
         gate, review: who judges its attempts, and when a person does.
     """
@@ -47,6 +50,10 @@ class StageDefinition:
     retry: RetryBudget
     timeout: float | None
     limit: int | None
+    uses: tuple[str, ...]
+    rate: tuple[float, float] | None
+    batch: int | None
+    batch_wait: float
     executor: str
     handler_executor: str
     version: str | None
@@ -69,6 +76,8 @@ class Definition:
     items: ItemCodec
     stages: Mapping[str, StageDefinition]
     lifespan: Callable[[], AbstractAsyncContextManager[Any]] | None
+    limits: Mapping[str, int] = field(default_factory=dict)
+    """Shared limits by name."""
 
     @property
     def roots(self) -> tuple[str, ...]:
@@ -90,7 +99,8 @@ class Definition:
             stage: StageDefinition(
                 name=stage, body=nothing, handler=nothing, before=None, after=None, when=None,
                 needs=tuple(needs), feeds=tuple(other for other, its in stages.items() if stage in its),
-                codec=Codec(), retry=RetryBudget(), timeout=None, limit=None, executor=INLINE, handler_executor=INLINE,
+                codec=Codec(), retry=RetryBudget(), timeout=None, limit=None, uses=(), rate=None,
+                batch=None, batch_wait=0.0, executor=INLINE, handler_executor=INLINE,
                 version=None, priority=0, asks_leave=False, bare=False,
             )
             for stage, needs in stages.items()

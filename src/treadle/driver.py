@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import random
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from contextlib import nullcontext
 from typing import Any
 
@@ -15,6 +15,7 @@ from treadle.attempt import Call, Subject, Surroundings, interrupted, wanted
 from treadle.clock import now_us
 from treadle.errors import LeaseLost, StoreError
 from treadle.event import EventKind
+from treadle.limits import Limits
 from treadle.state import AttemptRow, EventRow, ItemState, Rest, StageRow, StageState, SubtaskRow, Transition, Unit
 from treadle.store import StateStore
 
@@ -41,7 +42,7 @@ class Driver:
         state: ItemState,
         *,
         window: int,
-        limits: Mapping[str, asyncio.Semaphore],
+        limits: Limits,
         observe: Observer,
     ) -> None:
         self._surroundings = surroundings
@@ -166,11 +167,11 @@ class Driver:
         row = state.stages[name] if seq is None else state.boards[name].rows[seq]
         history = await self._history(unit, row) if row.attempt > 1 else ()
         call = Call(self._surroundings, self._subject, unit, row, history=history, raised=raised)
-        limit = self._limits.get(name) if seq is not None else None
-        if limit is None:
+        leave = self._limits.leave(name) if seq is not None else None
+        if leave is None:
             attempt = await call.run()
         else:
-            async with limit:
+            async with leave:
                 attempt = await call.run()
         return await self._write(decide.settle(self._flow, state, attempt, attempt.ended, random.random(), self._window))  # noqa: S311
 
@@ -182,7 +183,7 @@ class Driver:
     async def _ask(self, stage: str) -> None:
         """Wait for leave to start ``stage``, a free slot and what its ``when`` says; then follow from there."""
         flow, state = self._flow, self._state
-        async with self._limits.get(stage) or nullcontext():
+        async with self._limits.leave(stage) or nullcontext():
             answer = await wanted(self._surroundings, self._subject, stage) if self._window else True
             if not self._window:
                 await self._write(decide.forgo(flow, state, stage, now_us()))

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from treadle import decide
 from treadle.attempt import Surroundings
+from treadle.batches import Batches
 from treadle.clock import now_us
 from treadle.codec import item_id as checked_id
 from treadle.definition import PROCESS, Definition
@@ -21,6 +22,7 @@ from treadle.event import WorkflowEvent
 from treadle.executor import Processes, Threads
 from treadle.failure import safe_text
 from treadle.inbox import Inbox
+from treadle.limits import Limits
 from treadle.outcome import Approve, Decision, Reject
 from treadle.presence import identity
 from treadle.source import open_source
@@ -64,9 +66,6 @@ class Engine:
         self._lease = lease
         self._grace = grace
         self._flow: Definition = workflow.definition
-        self._limits = {
-            name: asyncio.Semaphore(stage.limit) for name, stage in self._flow.stages.items() if stage.limit is not None
-        }
         self._observers: list[Callable[[ItemState, Transition], None]] = []
         self._followers: set[asyncio.Event] = set()
         self._attempts = 0
@@ -90,14 +89,15 @@ class Engine:
             if any(PROCESS in (s.executor, s.handler_executor) for s in self._flow.stages.values()):
                 processes = Processes(self._workflow.origin, self._flow.name)
                 stack.push_async_callback(processes.close)
-            surroundings = Surroundings(self._flow, state, threads, processes)
+            limits = Limits(self._flow)
+            batches = Batches(threads, limits)
+            stack.push_async_callback(batches.close)
+            surroundings = Surroundings(self._flow, state, threads, processes, batches)
             number = await self._store.enlist(await asyncio.to_thread(identity))
             stack.push_async_callback(self._store.retire, number)
             heartbeat = Heartbeat(self._store, number, self._lease / 3)
             stack.push_async_callback(asyncio.to_thread, heartbeat.stop)
-            self._worker = Worker(
-                surroundings, self._store, number, lease=self._lease, limits=self._limits, observe=self._observe
-            )
+            self._worker = Worker(surroundings, self._store, number, lease=self._lease, limits=limits, observe=self._observe)
             self._surroundings, self._number = surroundings, number
             self._exit = stack.pop_all()
         return self

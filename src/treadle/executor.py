@@ -51,7 +51,7 @@ class Threads:
             if error is None:
                 future.set_result(result)
             else:
-                future.set_exception(_carried(error))
+                future.set_exception(carried(error))
 
         def work() -> None:
             outcome: tuple[Any, BaseException | None]
@@ -81,7 +81,7 @@ class Threads:
             self._work.put(None)
 
 
-def _carried(error: BaseException) -> BaseException:
+def carried(error: BaseException) -> BaseException:
     """A future refuses StopIteration, and GeneratorExit would close who awaits it: they travel inside another error."""
     if isinstance(error, StopIteration | GeneratorExit):
         said = f": {error}" if str(error) else ""

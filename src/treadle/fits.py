@@ -40,6 +40,16 @@ def artefact_type(returns: Any) -> Any:
     return Union[kept]  # noqa: UP007 - built from a tuple
 
 
+def element(annotation: Any) -> Any:
+    """The type of what a list type holds, ``Any`` if it does not say; ``None`` if it is no type of lists."""
+    annotation = _bare(annotation)
+    if _unknown(annotation):
+        return Any
+    if not issubclass(list, _class(annotation)):
+        return None
+    return (get_args(annotation) or (Any,))[0]
+
+
 def _bare(annotation: Any) -> Any:
     while get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]

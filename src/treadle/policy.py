@@ -9,6 +9,8 @@ from enum import StrEnum
 from math import isfinite
 from typing import ClassVar, Literal, TypeAlias
 
+_DAY = 86_400.0
+
 RetryOn: TypeAlias = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
 
 
@@ -85,6 +87,17 @@ class RetryBudget:
         return longest * chance if self.jitter else longest
 
 
+_UNITS = {"s": 1.0, "sec": 1.0, "second": 1.0, "min": 60.0, "minute": 60.0, "h": 3600.0, "hour": 3600.0, "day": _DAY}
+
+
+def parse_rate(text: str) -> tuple[float, float]:
+    """Calls and seconds of a rate such as ``60/min``, ``5/s`` or ``1000/hour``; raises ``ValueError`` if it is none."""
+    calls, _, unit = text.partition("/")
+    if unit.strip() not in _UNITS or not calls.strip().isdecimal() or int(calls) < 1:
+        raise ValueError(f"{text!r} is no rate; give a whole number, 1 or more, by s, min, hour or day: 60/min")
+    return float(calls), _UNITS[unit.strip()]
+
+
 def is_share(rate: object) -> bool:
     """Whether it is a number from 0 to 1."""
     return isinstance(rate, int | float) and not isinstance(rate, bool) and 0 <= rate <= 1
@@ -97,7 +110,6 @@ def in_sample(rate: float, seed: str, *parts: str) -> bool:
 
 
 Then: TypeAlias = Literal["approve", "reject", "escalate"]
-_DAY = 86_400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

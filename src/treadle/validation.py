@@ -6,21 +6,28 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from treadle import graph
 from treadle.codec import ANY, Codec, ItemCodec
 from treadle.definition import EXECUTORS, INLINE, PROCESS, THREAD, Definition, StageDefinition
-from treadle.fits import artefact_type, fits
+from treadle.fits import artefact_type, element, fits
 from treadle.gates import QualityGate, as_gate
 from treadle.outcome import FanOut
-from treadle.policy import RetryBudget, ReviewPolicy
+from treadle.policy import RetryBudget, ReviewPolicy, parse_rate
 from treadle.signature import CTX, ITEM, MISSING, OUTCOME, SUBTASK, Signature, read
 from treadle.stage import Stage, StageFunction
 
 _NAME = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
-OPTIONS = frozenset({"after", "executor", "gate", "limit", "priority", "retry", "review", "timeout", "version", "when"})
+OPTIONS = frozenset(
+    {
+        "after", "batch", "batch_wait", "executor", "gate", "limit", "priority", "rate", "retry", "review", "timeout", "uses", "version",
+        "when",
+    }
+)  # fmt: skip
+_BATCH_WAIT = 0.05
+_MAX_BATCH_WAIT = 3600.0
 _NO_STAGE = frozenset({ITEM, CTX, SUBTASK, OUTCOME})
 
 
@@ -65,7 +72,11 @@ class _Findings:
 
 
 def validate(
-    name: str, item: Any, drafts: Sequence[Draft], lifespan: Callable[[], AbstractAsyncContextManager[Any]] | None
+    name: str,
+    item: Any,
+    drafts: Sequence[Draft],
+    lifespan: Callable[[], AbstractAsyncContextManager[Any]] | None,
+    limits: Mapping[str, int],
 ) -> tuple[Definition | None, list[str]]:
     """The definition, or ``None`` and every problem found."""
     findings = _Findings()
@@ -75,6 +86,8 @@ def validate(
     readings = _read_all(drafts, findings)
     for reading in readings.values():
         _check_options(reading, findings)
+        _check_limits(reading, limits, findings)
+        _check_batch(reading, findings)
         reading.needs = _needs(reading, readings, findings)
     needs = {stage: reading.needs for stage, reading in readings.items()}
     for cycle in graph.cycles(needs):
@@ -84,7 +97,7 @@ def validate(
     if findings.problems or items is None:
         return None, findings.problems
     stages = {stage: _build(readings[stage], readings, codecs[stage]) for stage in graph.order(needs)}
-    return Definition(name=name, items=items, stages=stages, lifespan=lifespan), []
+    return Definition(name=name, items=items, stages=stages, lifespan=lifespan, limits=limits), []
 
 
 def _item_codec(item: Any, findings: _Findings) -> ItemCodec | None:
@@ -184,14 +197,67 @@ def _check_options(reading: _Reading, findings: _Findings) -> None:
     timeout = options.get("timeout")
     if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
         findings.add(f"stage {name!r} has timeout={timeout!r}; give seconds, more than 0")
-    limit = options.get("limit")
-    if limit is not None and not (isinstance(limit, int) and limit >= 1):
-        findings.add(f"stage {name!r} has limit={limit!r}; give a whole number, 1 or more")
     if not isinstance(options.get("priority", 0), int):
         findings.add(f"stage {name!r} has priority={options['priority']!r}; give a whole number")
     if not isinstance(options.get("version"), str | None):
         findings.add(f"stage {name!r} has version={options['version']!r}; give a string")
     _check_executor(reading, findings)
+
+
+def _check_limits(reading: _Reading, limits: Mapping[str, int], findings: _Findings) -> None:
+    name, options = reading.draft.name, reading.draft.options
+    limit, uses, rate = options.get("limit"), options.get("uses", ()), options.get("rate")
+    if limit is not None and not _is_count(limit):
+        findings.add(f"stage {name!r} has limit={limit!r}; give a whole number, 1 or more")
+    if isinstance(uses, str):
+        findings.add(f"stage {name!r} has uses={uses!r}; give a list: uses=[{uses!r}]")
+        uses = (uses,)
+    for use in uses:
+        if use not in limits:
+            findings.add(
+                f"stage {name!r} uses the limit {use!r}, which nobody declared; say Workflow(..., limits={{{use!r}: 5}})"
+            )
+    for shared, size in limits.items():
+        if not _is_count(size):
+            findings.add(f"the limit {shared!r} is {size!r}; give a whole number, 1 or more")
+    if rate is not None:
+        try:
+            parse_rate(str(rate))
+        except ValueError as error:
+            findings.add(f"stage {name!r} has rate={rate!r}: {error}")
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _check_batch(reading: _Reading, findings: _Findings) -> None:
+    name, options = reading.draft.name, reading.draft.options
+    batch, wait = options.get("batch"), options.get("batch_wait", _BATCH_WAIT)
+    if not (isinstance(wait, int | float) and 0 <= wait < _MAX_BATCH_WAIT):
+        findings.add(f"stage {name!r} has batch_wait={wait!r}; give seconds, 0 or more")
+    if batch is None:
+        return
+    if not _is_count(batch):
+        findings.add(f"stage {name!r} has batch={batch!r}; give a whole number, 1 or more")
+    if options.get("executor") == PROCESS:
+        findings.add(f"stage {name!r} has batch= and executor='process'; batches run in threads or on the event loop")
+    if reading.handler is not reading.body:
+        findings.add(f"stage {name!r} has batch= and a subtask handler; a batch stage does not fan out")
+    for wanted in reading.body.wanted:
+        if wanted.annotation is not MISSING and element(wanted.annotation) is None:
+            findings.add(f"stage {name!r} is called with lists, but takes {wanted.name!r} as {_label(wanted.annotation)}")
+    if reading.body.returns is not MISSING and element(reading.body.returns) is None:
+        findings.add(f"stage {name!r} is a batch stage, but returns {_label(reading.body.returns)} and no list")
+    else:
+        reading.body = reading.handler = _of_one(reading.body)
+
+
+def _of_one(body: Signature) -> Signature:
+    """The signature as it would be for one item: what is compared with other stages and stored."""
+    wanted = tuple(replace(w, annotation=w.annotation if w.annotation is MISSING else element(w.annotation)) for w in body.wanted)
+    returns = body.returns if body.returns is MISSING else element(body.returns)
+    return Signature(body.function, wanted, returns, body.problems)
 
 
 def _check_executor(reading: _Reading, findings: _Findings) -> None:
@@ -261,6 +327,7 @@ def _build(reading: _Reading, readings: Mapping[str, _Reading], codec: Codec) ->
     executor = options.get("executor") or (INLINE if reading.body.is_async else THREAD)
     handler_executor = options.get("executor") or (INLINE if reading.handler.is_async else THREAD)
     timeout = min(limits, default=None)
+    is_limited = any(options.get(limit) for limit in ("limit", "uses", "rate"))
     gate = None if options.get("gate") is None else as_gate(options["gate"])
     review: ReviewPolicy = options.get("review", ReviewPolicy.NEVER)
     return StageDefinition(
@@ -276,14 +343,19 @@ def _build(reading: _Reading, readings: Mapping[str, _Reading], codec: Codec) ->
         retry=retry,
         timeout=timeout,
         limit=options.get("limit"),
+        uses=tuple(options.get("uses", ())),
+        rate=None if options.get("rate") is None else parse_rate(options["rate"]),
+        batch=options.get("batch"),
+        batch_wait=options.get("batch_wait", _BATCH_WAIT),
         executor=executor,
         handler_executor=handler_executor,
         version=options.get("version"),
         priority=options.get("priority", 0),
-        asks_leave=reading.when is not None or options.get("limit") is not None,
+        asks_leave=reading.when is not None or (is_limited and options.get("batch") is None),
         bare=executor == handler_executor == INLINE
         and timeout is None
         and gate is None
+        and options.get("batch") is None
         and reading.before is None
         and reading.after is None
         and reading.body.is_async

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Mapping
 
 from treadle import decide
 from treadle.attempt import Surroundings
@@ -14,6 +13,7 @@ from treadle.clock import now_us
 from treadle.codec import ItemCodec
 from treadle.driver import Driver, Observer
 from treadle.errors import InvalidItem, ItemConflict, LeaseLost, TreadleError
+from treadle.limits import Limits
 from treadle.presence import is_gone
 from treadle.source import Source
 from treadle.state import ItemState, Rest
@@ -95,7 +95,7 @@ class Worker:
         number: int,
         *,
         lease: float,
-        limits: Mapping[str, asyncio.Semaphore],
+        limits: Limits,
         observe: Observer,
     ) -> None:
         self._surroundings = surroundings

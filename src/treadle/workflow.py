@@ -41,6 +41,10 @@ class StageOptions(TypedDict, total=False):
         review: when a person decides; never without.
         timeout: seconds an attempt may take, hooks included.
         limit: how many calls of it may run at once in one engine.
+        uses: names of shared limits, declared by ``Workflow(limits={...})``, of which each call takes a slot.
+        rate: how many calls may begin in a time: ``60/min``, ``5/s``.
+        batch: call the body with lists of up to so many items; it returns a list with a result, or an exception, for each.
+        batch_wait: seconds the first item of a batch waits for the others; 0.05 without.
         executor: ``inline`` (the event loop; async functions), ``thread`` (plain functions) or ``process``.
         version: a name for what the code does now; kept with what it made.
         priority: of what could start at the same time, the higher starts first.
@@ -53,6 +57,10 @@ class StageOptions(TypedDict, total=False):
     review: ReviewPolicy
     timeout: float | None
     limit: int | None
+    uses: Sequence[str]
+    rate: str | None
+    batch: int | None
+    batch_wait: float
     executor: str | None
     version: str | None
     priority: int
@@ -65,6 +73,7 @@ class Workflow:
         name: ``[a-z][a-z0-9_.-]{0,63}``; a store belongs to one workflow by this name.
         item: the type of the items: a dataclass, pydantic model, TypedDict, attrs or msgspec class with an
             ``id``. Without it items are plain dictionaries.
+        limits: how many calls may run at once of all stages that say ``uses=[name]``, by name.
         lifespan: called when an engine starts; an async context manager whose value is ``ctx.state``.
 
     Example:
@@ -77,11 +86,17 @@ class Workflow:
     """
 
     def __init__(
-        self, name: str, *, item: Any = ANY, lifespan: Callable[[], AbstractAsyncContextManager[Any]] | None = None
+        self,
+        name: str,
+        *,
+        item: Any = ANY,
+        lifespan: Callable[[], AbstractAsyncContextManager[Any]] | None = None,
+        limits: Mapping[str, int] | None = None,
     ) -> None:
         self.name: str = name
         self.item: Any = item
         self.lifespan: Callable[[], AbstractAsyncContextManager[Any]] | None = lifespan
+        self.limits: Mapping[str, int] = dict(limits or {})
         self._drafts: list[Draft] = []
         caller = sys._getframe(1).f_globals
         self.origin: tuple[str, str | None] = (caller.get("__name__", "__main__"), caller.get("__file__"))
@@ -132,7 +147,7 @@ class Workflow:
         """
         if self._definition is None:
             problems = [] if NAME.fullmatch(self.name) else [f"the name {self.name!r} must match {NAME.pattern}"]
-            definition, found = validate(self.name, self.item, self._drafts, self.lifespan)
+            definition, found = validate(self.name, self.item, self._drafts, self.lifespan, self.limits)
             if problems + found or definition is None:
                 raise InvalidWorkflow(self.name, problems + found)
             self._definition = definition
