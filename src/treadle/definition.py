@@ -78,11 +78,14 @@ class Definition:
     lifespan: Callable[[], AbstractAsyncContextManager[Any]] | None
     limits: Mapping[str, int] = field(default_factory=dict)
     """Shared limits by name."""
+    roots: tuple[str, ...] = field(init=False)
+    """The stages an item begins with."""
+    needed: Mapping[str, int] = field(init=False)
+    """How many stages each stage waits for in an item that has just arrived."""
 
-    @property
-    def roots(self) -> tuple[str, ...]:
-        """The stages an item begins with."""
-        return tuple(name for name, stage in self.stages.items() if not stage.needs)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "roots", tuple(name for name, stage in self.stages.items() if not stage.needs))
+        object.__setattr__(self, "needed", {name: len(stage.needs) for name, stage in self.stages.items()})
 
     def stage(self, name: str) -> StageDefinition:
         """The stage of that name; raises ``StageNotFound``."""

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from treadle import Accepted, ExhaustedAction, QualityFeedback, Rejected, RetryBudget, ReviewPolicy, StageState, Uncertain, decide
 from treadle.decide import Answer
+from treadle.decide.driving import _Settling
 from treadle.definition import Definition
 from treadle.errors import TreadleError
 from treadle.history import verdict_data
-from treadle.state import AttemptRow, Decided, Ended, EventKind, ItemPhase, ItemState, StageRow, Transition
+from treadle.state import AttemptRow, Decided, Ended, EventKind, ItemPhase, ItemState, Rest, StageRow, Transition
 
 NAMES = ("a", "b", "c", "d", "e")
 VERDICTS = (None, Accepted(), Rejected(QualityFeedback("no")), Uncertain("hm"))
@@ -200,3 +201,23 @@ def test_a_broken_promise_is_noticed() -> None:
 
 def test_every_kind_of_event_has_a_word() -> None:
     assert len({kind.value for kind in EventKind}) == len(list(EventKind))
+
+
+@given(graphs(), st.integers(1, 3), st.data())
+def test_the_straight_line_says_what_the_long_way_says(graph: Mapping[str, list[str]], window: int, data: st.DataObject) -> None:
+    flow = Definition.from_shape("any", graph)
+    world = World(flow, window, data)
+    world.take(world.claim())
+    while world.open:
+        stage, _ = world.open.pop(data.draw(st.integers(0, len(world.open) - 1)))
+        world.now += 1
+        attempt = AttemptRow(stage, None, 1, world.now, world.now, Ended.COMPLETED, data.draw(st.sampled_from([None, "1"])))
+        change = decide.settle(flow, world.state, attempt, world.now, 0.5, window)
+        draft = _Settling(flow, world.state, world.now, window)
+        draft.settle_stage(flow.stages[stage], world.state.stages[stage], attempt, 0.5)
+        assert [list(part) if isinstance(part, tuple) and not isinstance(part, Rest) else part for part in change] == [
+            list(part) if isinstance(part, tuple) and not isinstance(part, Rest) else part for part in draft.finish()
+        ]
+        world.take(change)
+    assert all(row.state is StageState.COMPLETED for row in world.state.stages.values())
+    assert set(world.state.stages) == set(NAMES)

@@ -50,12 +50,15 @@ _CHANGED = Ruling(Next.ASK, "a person had edited the last result, and this one i
 
 def count(flow: Definition, state: ItemState) -> None:
     """Fill the counters that ``apply`` keeps up to date; done once when an item is claimed."""
+    state.asking.clear()
+    if not state.stages:
+        state.unmet, state.running = dict(flow.needed), 0
+        return
     finished = {name for name, row in state.stages.items() if row.state in FINISHED}
     state.unmet = {name: sum(need not in finished for need in stage.needs) for name, stage in flow.stages.items()}
     # What a dead worker left running is counted until ``begin`` takes it over.
     state.running = sum(row.state is RUNNING and not row.fan_out for row in state.stages.values())
     state.running += sum(board.running for board in state.boards.values())
-    state.asking.clear()
 
 
 def apply(flow: Definition, state: ItemState, change: Transition) -> None:
@@ -96,8 +99,8 @@ def begin(flow: Definition, state: ItemState, now: int, window: int) -> Transiti
     fan-out's children up to ``window``.
     """
     draft = _Settling(flow, state, now, window)
-    for name, stage in flow.stages.items():
-        row = state.stages.get(name)
+    for name in flow.stages if state.stages else flow.roots:
+        stage, row = flow.stages[name], state.stages.get(name)
         if row is None or row.state is PENDING:
             if state.unmet[name] == 0 and (row is None or row.due is None or row.due <= now):
                 draft.ready_or_started(stage, row)

@@ -1,4 +1,4 @@
-"""The straight line: a plain stage has completed, and with that others start.
+"""The straight line: a plain stage has completed, and with that others start or the item ends.
 
 It is what ``driving`` would say, said at once. Most of what a pipeline does is this, and putting a draft
 together for it costs three times as much (``make bench``, W2): so what is not plain is left to ``driving``.
@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from treadle.definition import Definition, StageDefinition
 from treadle.event import EventKind
-from treadle.state import AttemptRow, Ended, EventRow, ItemState, StageRow, StageState, Transition, Unit
+from treadle.state import AttemptRow, Ended, EventRow, ItemPhase, ItemState, Rest, StageRow, StageState, Transition, Unit
 
 _RUNNING, _COMPLETED, _ENDED = StageState.RUNNING, StageState.COMPLETED, Ended.COMPLETED
+_FINISHED = frozenset({StageState.COMPLETED, StageState.SKIPPED})
+_ENDED_WELL = Rest(ItemPhase.COMPLETED, None)
 _STARTED, _DONE = EventKind.STAGE_STARTED, EventKind.STAGE_COMPLETED
 
 
@@ -30,11 +32,23 @@ def straight(flow: Definition, state: ItemState, stage: StageDefinition, attempt
         started.append(StageRow(name, _RUNNING, 1, now, now, None, None, None, None, None, feed.version))
         told.append(EventRow(_STARTED, name, None, 1))
         starts.append((name, None))
+    rest = None
     if not starts:
-        return None
+        if not _was_last(flow, state, stage):
+            return None
+        rest = _ENDED_WELL
+        told.append(EventRow(EventKind.WORKFLOW_COMPLETED))
     row = state.stages[stage.name]
     done = StageRow(
         stage.name, _COMPLETED, attempt.number, now, attempt.started, None, None, attempt.artefact, attempt.summary, None,
         row.version, row.spent, row.interruptions, 0, row.reruns,
     )  # fmt: skip
-    return Transition(now, [done, *started], (), (), told, None, starts)
+    return Transition(now, [done, *started], (), (), told, rest, starts)
+
+
+def _was_last(flow: Definition, state: ItemState, stage: StageDefinition) -> bool:
+    """Whether every other stage has finished before."""
+    rows = state.stages
+    if len(rows) < len(flow.stages) or state.running != 1 or state.asking:
+        return False
+    return all(name == stage.name or (name in rows and rows[name].state in _FINISHED) for name in flow.stages)
