@@ -354,6 +354,8 @@ class Call:
     def _failed(self, error: BaseException, began: int) -> AttemptRow:
         how = Ended.TIMED_OUT if isinstance(error, TimeoutError) and str(error).startswith("timed out after") else Ended.FAILED
         line, data = describe(error)
+        if how is Ended.TIMED_OUT:
+            line = str(error)  # the next attempt is told so, and needs no name of a class
         budget = self._stage.retry
         try:
             worth = budget.is_worth_retrying(error)

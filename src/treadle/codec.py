@@ -179,11 +179,11 @@ class Codec:
         if self._plain:
             if self._accepts is not None and not isinstance(value, self._accepts):
                 expected = getattr(self.annotation, "__name__", "None")
-                raise InvalidArtefact(where, [f"a {type(value).__name__} was given where {expected} is declared"])
+                raise InvalidArtefact(where, [f"value: a {type(value).__name__} was given where {expected} is declared"])
             try:
                 return dump(value)
             except (TypeError, ValueError) as error:
-                raise InvalidArtefact(where, [str(error)]) from None
+                raise InvalidArtefact(where, [f"value: {error}"]) from None
         try:
             text = dump(self._to_plain(value))
             if not self._is_stable:
@@ -230,7 +230,7 @@ def _reasons(error: Exception) -> list[str]:
     """``path: reason`` for each field, where the error knows them."""
     errors = getattr(error, "errors", None)
     if not callable(errors):
-        return [str(error) or type(error).__name__]
+        return [f"value: {error}" if str(error) else f"value: {type(error).__name__}"]
     listed = errors(include_url=False, include_input=False, include_context=False)
     return [f"{'.'.join(map(str, entry['loc'])) or 'value'}: {entry['msg']}" for entry in listed]
 

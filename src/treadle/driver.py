@@ -17,7 +17,7 @@ from treadle.errors import LeaseLost, StoreError
 from treadle.event import EventKind
 from treadle.limits import Limits
 from treadle.state import AttemptRow, EventRow, ItemState, Rest, StageRow, StageState, SubtaskRow, Transition, Unit
-from treadle.store import StateStore
+from treadle.store import StateStore, told_attempts
 
 log: logging.Logger = logging.getLogger("treadle.driver")
 
@@ -59,12 +59,18 @@ class Driver:
         self._timer: asyncio.TimerHandle | None = None
         self._rest: Rest | None = None
         self._lost = False
+        self._news = state.news
         self._progress_at: dict[tuple[str, str | None], int] = {}
 
     @property
     def item_id(self) -> str:
         """The item it drives."""
         return self._state.id
+
+    @property
+    def news(self) -> int:
+        """How many outside acts it knows of."""
+        return self._news
 
     def drain(self) -> None:
         """Start nothing new; what runs may end."""
@@ -84,6 +90,8 @@ class Driver:
             StoreError: the store refused; what was acknowledged is safe.
         """
         flow, state = self._flow, self._state
+        if state.reviews and decide.is_overdue(state, now_us()):
+            await self._expire()
         decide.count(flow, state)
         try:
             await self._follow(await self._write(decide.begin(flow, state, now_us(), self._window)))
@@ -100,6 +108,22 @@ class Driver:
         finally:
             if self._timer is not None:
                 self._timer.cancel()
+
+    async def _expire(self) -> None:
+        """Answer what nobody answered in time: as any other outside act, so that a person who was faster is not overruled."""
+        await self._store.revise(self._state.id, lambda stored: decide.expire(self._flow, stored, now_us()))
+        if (fresh := await self._store.load(self._state.id)) is not None:
+            # Nothing was done yet: what is stored is all there is.
+            self._state.stages, self._state.boards, self._state.reviews = fresh.stages, fresh.boards, fresh.reviews
+
+    async def heed(self) -> None:
+        """Go on with what others decided while other parts of the item move."""
+        stored = await self._store.load(self._state.id)
+        if stored is None or self._lost or not (self._window and (self._state.running or self._state.asking)):
+            return
+        self._news = stored.news
+        decide.heed(self._flow, self._state, stored)
+        self._spawn(self._woken())
 
     async def _stop(self) -> None:
         self._window = 0
@@ -177,7 +201,10 @@ class Driver:
 
     async def _history(self, unit: Unit, row: StageRow | SubtaskRow) -> list[AttemptRow]:
         """The unit's attempts before the one that ``row`` has begun, in this run of it."""
-        stored = await self._store.attempts(self._state.id, unit[0], seq=unit[1])
+        if unit[0] in self._state.reviews:
+            stored = await told_attempts(self._store, self._state.id, unit[0], seq=unit[1])
+        else:
+            stored = await self._store.attempts(self._state.id, unit[0], seq=unit[1])
         return [past for _, past in stored if past.seq == unit[1] and past.run == row.reruns and past.number < row.attempt]
 
     async def _ask(self, stage: str) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from treadle.codec import ANY, Codec, dump
+from treadle.codec import ANY, Codec, bad_name, dump
 from treadle.errors import InvalidArtefact
 
 _PLAIN = Codec(ANY)
@@ -29,8 +29,11 @@ def checked_edit(value: Any, where: str, *, codec: Codec | None, schema: Mapping
     made: list[str] = []
     problems: list[str] = []
     for name, part in value.items():
+        if reason := bad_name(name) if isinstance(name, str) else "it is no text":
+            problems.append(f"{name!r:.80}: it cannot name a subtask: {reason}")
+            continue
         try:
-            made.append(f"{dump(str(name))}:{'null' if part is None else _one(part, where, codec, schema)}")
+            made.append(f"{dump(name)}:{'null' if part is None else _one(part, where, codec, schema)}")
         except InvalidArtefact as error:
             problems += [f"{name}.{problem}" for problem in error.problems]
     if problems:

@@ -44,6 +44,8 @@ class GateContext:
     in_thread: Callable[[Callable[[], Any]], Awaitable[Any]] = _call
 
 
+_WORD = {Uncertain: "reason", Rejected: "feedback's summary"}
+
 GateFunction: TypeAlias = Callable[[Any, StageOutput, GateContext], Verdict | Awaitable[Verdict]]
 
 
@@ -117,8 +119,18 @@ def checked(verdict: object, name: str) -> Verdict:
     if isinstance(verdict, Rejected) and not isinstance(verdict.feedback, QualityFeedback):
         raise TypeError(f"gate {name!r} rejected with {verdict.feedback!r:.80}; give Rejected(QualityFeedback(...))")
     if isinstance(verdict, Accepted | Rejected | Uncertain):
+        _check_parts(verdict, name)
         return verdict
     raise TypeError(f"gate {name!r} returned {verdict!r:.80}; a gate returns Accepted(), Rejected(...) or Uncertain(...)")
+
+
+def _check_parts(verdict: Verdict, name: str) -> None:
+    said = verdict.reason if isinstance(verdict, Uncertain) else verdict.feedback.summary if isinstance(verdict, Rejected) else ""
+    if not isinstance(said, str):
+        raise TypeError(f"gate {name!r} gave {said!r:.80} as its {_WORD[type(verdict)]}; give a line of text")
+    results: list[object] = [*verdict.criteria, *(verdict.feedback.failed_criteria if isinstance(verdict, Rejected) else ())]
+    if wrong := [result for result in results if not isinstance(result, CriterionResult)]:
+        raise TypeError(f"gate {name!r} gave {wrong[0]!r:.80} as a criterion; give a CriterionResult")
 
 
 def _is_gate(other: object) -> bool:

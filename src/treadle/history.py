@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -61,6 +62,7 @@ class Review:
         asked_by: a stage, a gate that cannot tell, a policy, a sample, or an escalation.
         verdict: the gate's word about what waits.
         due_at, then: when an unanswered review is answered, and how.
+        author: who may not decide, one name a line.
         holder, held_until: who works on it, until when others leave it alone.
         before: ``output`` of the last run and the ``edited`` form a person gave it, when this run differs.
         decision, reviewer, decided_at, note: the answer.
@@ -99,7 +101,9 @@ class Review:
 def read_attempt(row: AttemptRow, subtask: str | None = None) -> Attempt:
     """A stored attempt as people read it."""
     verdict = None if row.verdict is None else verdict_from_json(row.verdict)
-    feedback = verdict.feedback if isinstance(verdict, Rejected) else None
+    feedback = None if row.feedback is None else feedback_from_json(row.feedback)
+    if feedback is None and isinstance(verdict, Rejected):
+        feedback = verdict.feedback
     if feedback is None and row.error is not None:
         feedback = QualityFeedback(row.error)
     return Attempt(
@@ -118,6 +122,15 @@ def read_attempt(row: AttemptRow, subtask: str | None = None) -> Attempt:
         metrics=_load(row.metrics) or {},
         run=row.run,
     )
+
+
+def is_author(authors: str | None, reviewer: str) -> bool:
+    """Whether the reviewer is one of the authors (one a line), however they write their name."""
+    return authors is not None and _name(reviewer) in [_name(author) for author in authors.split("\n")]
+
+
+def _name(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).strip().casefold()
 
 
 def read_review(item_id: str, row: ReviewRow) -> Review:
@@ -161,7 +174,7 @@ def verdict_data(verdict: Verdict, gate: str) -> dict[str, Any]:
     said: dict[str, Any] = {"gate": gate, "verdict": word_of(verdict), "criteria": [_criterion(c) for c in verdict.criteria]}
     match verdict:
         case Rejected(feedback=feedback):
-            said["feedback"] = _feedback(feedback)
+            said["feedback"] = feedback_data(feedback)
         case Uncertain(reason=reason):
             said["reason"] = reason
         case Accepted():
@@ -189,19 +202,15 @@ def verdict_from_json(text: str) -> Verdict:
     return Uncertain(said["reason"], criteria) if said["verdict"] == UNCERTAIN else Accepted(criteria)
 
 
-def feedback_to_json(feedback: QualityFeedback) -> str:
-    """Feedback as rows keep it."""
-    return _dump(_feedback(feedback))
+def feedback_data(feedback: QualityFeedback) -> dict[str, Any]:
+    """Feedback as JSON values, if its criteria are."""
+    criteria = [_criterion(criterion) for criterion in feedback.failed_criteria]
+    return {"summary": feedback.summary, "failed_criteria": criteria, "guidance": feedback.guidance}
 
 
 def feedback_from_json(text: str) -> QualityFeedback:
     """The feedback of stored JSON."""
     return _read_feedback(json.loads(text))
-
-
-def _feedback(feedback: QualityFeedback) -> dict[str, Any]:
-    criteria = [_criterion(criterion) for criterion in feedback.failed_criteria]
-    return {"summary": feedback.summary, "failed_criteria": criteria, "guidance": feedback.guidance}
 
 
 def _read_feedback(said: Mapping[str, Any]) -> QualityFeedback:
@@ -210,7 +219,3 @@ def _read_feedback(said: Mapping[str, Any]) -> QualityFeedback:
 
 def _criterion(criterion: CriterionResult) -> dict[str, Any]:
     return {"name": criterion.name, "expected": criterion.expected, "actual": criterion.actual, "passed": bool(criterion.passed)}
-
-
-def _dump(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

@@ -12,19 +12,29 @@ from typing import Any, assert_never, get_args
 
 from treadle import decide
 from treadle.clock import from_us, now_us
-from treadle.codec import bad_name
+from treadle.codec import ANY, Codec, bad_name
 from treadle.codec import item_id as checked_id
 from treadle.decide import Answer, Seen
 from treadle.definition import Definition
 from treadle.edits import checked_edit, patch_between
-from treadle.errors import InvalidTransition, ItemNotFound, ReviewConflict, StoreError, TreadleError
+from treadle.errors import (
+    InvalidArtefact,
+    InvalidTransition,
+    ItemNotFound,
+    ReviewConflict,
+    StageNotFound,
+    StoreCorrupt,
+    StoreError,
+    TreadleError,
+)
 from treadle.failure import safe_text
-from treadle.history import Attempt, Review, feedback_to_json, read_attempt, read_review
-from treadle.outcome import Approve, ApproveWithEdits, Decision, QualityFeedback, Reject, RequestChanges
-from treadle.state import Decided, ItemState, ReviewRow, StageState, Transition
-from treadle.store import ItemId, ReviewFilter, Shape, StateStore, stage_artefact
+from treadle.history import Attempt, Review, feedback_data, read_attempt, read_review
+from treadle.outcome import Approve, ApproveWithEdits, CriterionResult, Decision, QualityFeedback, Reject, RequestChanges
+from treadle.state import Decided, ItemState, ReviewRow, StageState
+from treadle.store import ItemId, ReviewFilter, Shape, StateStore, stage_artefact, told_attempts
 from treadle.workflow import Workflow
 
+_PLAIN = Codec(ANY)
 _PAGE = 200
 _BREAK = 15 * 60
 """Seconds without a decision after which a reviewer is taken to have been away."""
@@ -130,7 +140,7 @@ class Inbox:
         row, review = state.stages.get(stage), state.reviews.get(stage)
         if row is None or review is None:
             raise ReviewConflict(f"nobody was asked about stage {stage!r} of item {state.id!r}")
-        attempts = [read_attempt(attempt, subtask) for subtask, attempt in await self._store.attempts(state.id, stage)]
+        attempts = [read_attempt(attempt, subtask) for subtask, attempt in await told_attempts(self._store, state.id, stage)]
         return ReviewCase(
             review=read_review(state.id, review),
             item=None if state.payload is None else json.loads(state.payload),
@@ -170,7 +180,8 @@ class Inbox:
         if not 0 < minutes <= 24 * 60:
             raise ValueError(f"claim(minutes={minutes!r}): more than 0, up to a day")
         until = now_us() + int(minutes * 60_000_000)
-        identity = checked_id(item_id)
+        identity, flow = checked_id(item_id), await self._flow()
+        flow.stage(stage)
         await self._store.revise(identity, lambda state: decide.hold(state, stage, reviewer, until, now_us()))
         return (await self.show(identity, stage)).review
 
@@ -193,7 +204,7 @@ class Inbox:
     ) -> None:
         """The decision is stored, and dependents may go on. The stage does not run again for it.
 
-        With ``revision`` (and ``digest``) of the review that was read, nothing is decided if another question stands
+        With ``revision`` or ``digest`` of the review that was read, nothing is decided if another question stands
         there by now.
 
         Raises:
@@ -203,16 +214,17 @@ class Inbox:
             InvalidArtefact: an edit that does not fit the type; path and reason a field.
         """
         _check_reviewer(reviewer)
-        identity, flow = checked_id(item_id), await self._flow()
+        seen = None if revision is None and digest is None else Seen(revision, digest)
+        await self._decide(await self._flow(), checked_id(item_id), stage, decision, reviewer, seen)
+
+    async def _decide(
+        self, flow: Definition, item_id: str, stage: str, decision: Decision, reviewer: str, seen: Seen | None
+    ) -> None:  # fmt: skip
         flow.stage(stage)
-        given, seen = await self._answer(flow, identity, stage, decision, reviewer)
-        if revision is not None:
-            seen = Seen(revision, digest)
-
-        def change(state: ItemState) -> Transition:
-            return decide.resolve(flow, state, stage, given, now_us(), seen=seen)
-
-        await self._store.revise(identity, change)
+        given, checked_on = await self._answer(flow, item_id, stage, decision, reviewer)
+        await self._store.revise(
+            item_id, lambda state: decide.resolve(flow, state, stage, given, now_us(), seen=seen or checked_on)
+        )
 
     async def _answer(
         self, flow: Definition, item_id: str, stage: str, decision: Decision, reviewer: str
@@ -236,7 +248,8 @@ class Inbox:
             case RequestChanges(feedback=feedback):
                 said = feedback if isinstance(feedback, QualityFeedback) else QualityFeedback(feedback)
                 summary = _needed(said.summary, "RequestChanges(feedback)")
-                return Answer(Decided.REQUEST_CHANGES, reviewer, summary, feedback=feedback_to_json(said)), None
+                told = _told(said, f"the feedback on stage {stage!r} of item {item_id!r}")
+                return Answer(Decided.REQUEST_CHANGES, reviewer, summary, feedback=told), None
             case _:
                 assert_never(decision)
 
@@ -282,28 +295,33 @@ class Inbox:
     async def decide_all(
         self, wanted: ReviewFilter, decision: Approve | Reject | RequestChanges, *, reviewer: str, dry_run: bool = False
     ) -> BulkResult:
-        """One answer to every open question that ``wanted`` finds now; with ``dry_run`` only how many there are.
+        """One answer to every open question that ``wanted`` finds now; with ``dry_run`` nothing but what it would come to.
 
-        What changes between finding and deciding is refused, and listed.
+        What is in other hands, is this person's own work, cannot be read, or changes between finding and deciding is
+        refused, and listed.
         """
         _check_reviewer(reviewer)
-        found, after = [], None
+        found, refused, after = [], list[tuple[str, str, str]](), None
         while page := await self._store.reviews(wanted._replace(is_open=True), after, 1000):
             after = page[-1].cursor
-            found += [(stored.item_id, stored.row.stage, stored.row.revision) for stored in page]
+            for item_id, row in ((stored.item_id, stored.row) for stored in page):
+                if (reason := decide.barred(item_id, row, reviewer, now_us())) is not None:
+                    refused.append((item_id, row.stage, reason))
+                else:
+                    found.append((item_id, row.stage, row.revision))
         if dry_run:
-            return BulkResult(decided=len(found))
-        refused: list[tuple[str, str, str]] = []
+            return BulkResult(decided=len(found), refused=refused)
+        flow, before = await self._flow(), len(refused)
 
         async def one(item_id: str, stage: str, revision: int) -> None:
             try:
-                await self.decide(item_id, stage, decision, reviewer=reviewer, revision=revision)
-            except (ReviewConflict, InvalidTransition, ItemNotFound) as error:
+                await self._decide(flow, item_id, stage, decision, reviewer, Seen(revision))
+            except (ReviewConflict, InvalidTransition, ItemNotFound, StageNotFound, StoreCorrupt) as error:
                 refused.append((item_id, stage, str(error)))
 
         for start in range(0, len(found), _PAGE):
             await asyncio.gather(*(one(*which) for which in found[start : start + _PAGE]))
-        return BulkResult(decided=len(found) - len(refused), refused=refused)
+        return BulkResult(decided=len(found) - len(refused) + before, refused=refused)
 
     # taking back
 
@@ -357,8 +375,10 @@ def _seen(state: ItemState, stage: str) -> Seen | None:
     return None if review is None or review.decision is not None else Seen(review.revision, review.digest)
 
 
-def _check_reviewer(reviewer: str) -> None:
-    reason = bad_name(reviewer) or (None if reviewer.strip() else "it is blank")
+def _check_reviewer(reviewer: object) -> None:
+    reason = "it is no text"
+    if isinstance(reviewer, str):
+        reason = bad_name(reviewer) or ("" if reviewer.strip() else "it is blank")
     if reason:
         raise ValueError(f"{reviewer!r:.80} cannot be a reviewer's name: {reason}")
 
@@ -367,10 +387,18 @@ def _text(note: str | None) -> str | None:
     return None if note is None else safe_text(str(note))
 
 
-def _needed(text: str, what: str) -> str:
-    if not str(text or "").strip():
+def _needed(text: object, what: str) -> str:
+    if not isinstance(text, str) or not text.strip():
         raise ValueError(f"{what}: say why, in a few words")
     return safe_text(text)
+
+
+def _told(feedback: QualityFeedback, where: str) -> str:
+    """Feedback as stores take it."""
+    results: Sequence[object] = feedback.failed_criteria
+    if wrong := [result for result in results if not isinstance(result, CriterionResult)]:
+        raise InvalidArtefact(where, [f"failed_criteria: {wrong[0]!r:.80} is no CriterionResult"])
+    return _PLAIN.encode(feedback_data(feedback), where)
 
 
 def _is_a_persons(row: ReviewRow) -> bool:

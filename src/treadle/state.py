@@ -221,6 +221,8 @@ class AttemptRow(NamedTuple):
     """JSON: what the gate said."""
     run: int = 0
     """How often the stage had been rerun when this was tried."""
+    feedback: str | None = None
+    """JSON: what a person wanted done better; stores keep it with the review that says so."""
 
 
 class AskedBy(StrEnum):
@@ -280,6 +282,8 @@ class ReviewRow(NamedTuple):
     """JSON Patch from what waited to ``edited``."""
     output: str | None = None
     """What waited, where the decision put something else in its place."""
+    feedback: str | None = None
+    """JSON: what the next attempt was told, where changes were requested."""
 
 
 def implied_attempt(row: StageRow | SubtaskRow) -> AttemptRow | None:

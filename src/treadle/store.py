@@ -32,6 +32,7 @@ from treadle.state import (
 )
 
 ItemId = str | int | UUID
+_MAX_REVISIONS = 1000
 
 
 class NewItem(NamedTuple):
@@ -102,7 +103,7 @@ class ReviewFilter(NamedTuple):
     verdict: str | None = None
     """The gate's word: ``uncertain``, ``rejected`` or ``accepted``."""
     holder: str | None = None
-    """In this person's hands; the empty string: in nobody's."""
+    """In this person's hands now; the empty string: in nobody's."""
     opened_before: int | None = None
     item_id: str | None = None
     is_open: bool | None = True
@@ -172,6 +173,10 @@ class StateStore(ABC):
         The time of an item whose ``expiry`` has passed has come too, but ``Claimed.wake`` does not tell of expiries.
         ``only`` takes just that item, even if it rests, unless somebody holds it.
         """
+
+    @abstractmethod
+    async def revised(self, worker: int) -> dict[str, int]:
+        """The ``news`` of each item that this worker holds, where others have revised the item at any time."""
 
     @abstractmethod
     def commit(self, state: ItemState, change: Transition) -> Awaitable[None]:
@@ -351,6 +356,23 @@ def stage_artefact(state: ItemState, stage: str) -> Any:
     if row is not None and row.fan_out and row.artefact is None and board is not None:
         return {child.name: None if child.artefact is None else json.loads(child.artefact) for child in board.rows}
     return None if row is None or row.artefact is None else json.loads(row.artefact)
+
+
+async def told_attempts(
+    store: StateStore, item_id: str, stage: str, *, seq: int | None = None
+) -> list[tuple[str | None, AttemptRow]]:
+    """``store.attempts``, each with what a person wanted done better about it."""
+    attempts = await store.attempts(item_id, stage, seq=seq)
+    found = await store.reviews(ReviewFilter(stage, item_id=item_id, is_open=None), None, _MAX_REVISIONS)
+    for asked in (stored.row for stored in found if stored.row.feedback is not None):
+        last = {a.seq: place for place, (_, a) in enumerate(attempts) if a.ended <= (asked.decided or 0)}
+        latest = {a.seq: place for place, (_, a) in enumerate(attempts)}
+        for unit, place in last.items():
+            # A child that was not tried again was not told either.
+            if unit is None or place != latest[unit]:
+                name, attempt = attempts[place]
+                attempts[place] = (name, attempt._replace(feedback=asked.feedback))
+    return attempts
 
 
 def subtask_status(row: SubtaskRow) -> SubTaskStatus:

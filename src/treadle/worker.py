@@ -107,6 +107,7 @@ class Worker:
         self._drivers: dict[str, tuple[Driver, asyncio.Task[Rest | None]]] = {}
         self._fatal: BaseException | None = None
         self._ahead = 0
+        self._heeded = 0.0
         self._stopping = False
         self._give_up: float | None = None
         self._poke = asyncio.Event()
@@ -185,6 +186,7 @@ class Worker:
         while self._fatal is None:
             self._poke.clear()
             wake = None
+            await self._heed()
             room = concurrency - len(self._drivers)
             if not self._stopping and room > 0:
                 wake = await self._claim(room, concurrency)
@@ -197,6 +199,15 @@ class Worker:
             if self._drivers and len(self._drivers) > concurrency * 7 // 8:
                 # Claiming one item at a time would cost a transaction each; a moment later there is room for many.
                 await self._pause(None, at_most=0.02)
+
+    async def _heed(self) -> None:
+        """Tell those who drive an item what others decided of it: people wait at most a moment for what they set free."""
+        if not self._drivers or time.monotonic() - self._heeded < _POLL:
+            return
+        self._heeded = time.monotonic()
+        for item_id, news in (await self._store.revised(self._number)).items():
+            if item_id in self._drivers and self._drivers[item_id][0].news < news:
+                await self._drivers[item_id][0].heed()
 
     async def _pause(self, wake: int | None, at_most: float = _POLL) -> None:
         seconds = at_most if wake is None else min(max(wake - now_us(), 0) / 1_000_000, at_most)

@@ -83,7 +83,7 @@ def _question(review: Review, reader: str | None, now: datetime) -> list[Rendera
     held = None
     if review.holder not in (None, reader) and review.held_until is not None and review.held_until > now:
         held = f"in the hands of {review.holder} until {review.held_until.astimezone():%H:%M}"
-    author = f"{review.author} may not decide" if review.author else None
+    author = f"{review.author.replace(chr(10), ', ')} may not decide" if review.author else None
     since = ago(review.opened_at, now)
     when = joined(f"asked {since}{' ago' if since != 'now' else ''}", due, held, author, _again(review))
     return [Text.assemble(("● ", ASKS), said(review.review.summary, LOUD)), why, when]

@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from treadle.errors import ItemNotFound, ReviewConflict, TreadleError
-from treadle.history import Review
+from treadle.history import Review, is_author
 from treadle.inbox import Inbox, ReviewCase
 from treadle.store import ReviewFilter
 
@@ -74,7 +74,7 @@ class Queue:
 
     def _not_for_us(self, review: Review, now: datetime) -> str | None:
         where = f"{review.item_id}: {review.stage}"
-        if review.author == self._reviewer:
+        if is_author(review.author, self._reviewer):
             return f"{where} is your own work"
         if review.holder not in (None, self._reviewer) and review.held_until is not None and review.held_until > now:
             return f"{where} is in the hands of {review.holder}"

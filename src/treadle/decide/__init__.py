@@ -10,9 +10,23 @@ clock or logs. Whoever holds the item calls ``apply`` with the transition, then 
 
 from __future__ import annotations
 
-from treadle.decide.acting import Answer, Seen, arrive, cancel, hold, reopen, rerun, resolve, retry, undo
+from treadle.decide.acting import Answer, Seen, arrive, barred, cancel, hold, reopen, rerun, resolve, retry, undo
 from treadle.decide.draft import MAX_INTERRUPTIONS
-from treadle.decide.driving import EXPIRED_BY, apply, begin, count, forgo, next_due, settle, skip, start, wake
+from treadle.decide.driving import (
+    EXPIRED_BY,
+    apply,
+    begin,
+    count,
+    expire,
+    forgo,
+    heed,
+    is_overdue,
+    next_due,
+    settle,
+    skip,
+    start,
+    wake,
+)
 
 __all__ = [
     "EXPIRED_BY",
@@ -21,11 +35,15 @@ __all__ = [
     "Seen",
     "apply",
     "arrive",
+    "barred",
     "begin",
     "cancel",
     "count",
+    "expire",
     "forgo",
+    "heed",
     "hold",
+    "is_overdue",
     "next_due",
     "reopen",
     "rerun",

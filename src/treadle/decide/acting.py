@@ -6,10 +6,11 @@ import json
 from typing import NamedTuple
 
 from treadle.clock import from_us
-from treadle.decide.draft import COMPLETED, FAILED, FINISHED, PENDING, REVIEW, RUNNING, Draft, to_json
+from treadle.decide.draft import COMPLETED, FAILED, FINISHED, NOTHING, PENDING, REVIEW, RUNNING, Draft, to_json, was_before
 from treadle.definition import Definition
 from treadle.errors import InvalidTransition, ReviewConflict
 from treadle.event import EventKind
+from treadle.history import is_author
 from treadle.state import (
     AskedBy,
     Decided,
@@ -33,6 +34,9 @@ _SAID = {
 }
 
 
+_ABOUT_THE_WHOLE = frozenset({AskedBy.POLICY, AskedBy.SAMPLE, AskedBy.CHANGE})
+
+
 class Answer(NamedTuple):
     """A person's decision, checked and encoded.
 
@@ -50,9 +54,9 @@ class Answer(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """Which question the person had before them."""
+    """Which question the person had before them; what is ``None`` was not looked at."""
 
-    revision: int
+    revision: int | None
     digest: str | None = None
 
 
@@ -69,11 +73,10 @@ def resolve(flow: Definition, state: ItemState, stage: str, given: Answer, now: 
     flow.stage(stage)
     row, review = _waiting(state, stage)
     where = f"stage {stage!r} of item {state.id!r}"
-    if seen is not None and (seen.revision != review.revision or seen.digest not in (None, review.digest)):
+    if seen is not None and (seen.revision not in (None, review.revision) or seen.digest not in (None, review.digest)):
         raise ReviewConflict(f"{where} asks something else than what was read (revision {review.revision} now); look again")
-    if review.author is not None and review.author == given.reviewer:
-        raise ReviewConflict(f"{where} is {given.reviewer}'s own work; somebody else must decide")
-    _check_holder(review, given.reviewer, where, now)
+    if (reason := barred(state.id, review, given.reviewer, now)) is not None:
+        raise ReviewConflict(reason)
     draft = Draft(flow, state, now)
     answer(draft, row, review, given)
     return draft.finish()
@@ -81,14 +84,15 @@ def resolve(flow: Definition, state: ItemState, stage: str, given: Answer, now: 
 
 def answer(draft: Draft, row: StageRow, review: ReviewRow, given: Answer) -> None:
     """Write the decision and what follows for the stage."""
-    # Naming the attempt that waits anyway puts nothing else in its place.
-    same = given.decided is Decided.APPROVE and given.artefact == row.artefact
-    replaced = (given.artefact is not None and not same) or given.decided is Decided.REQUEST_CHANGES
+    waited = draft.waiting(row)
+    # Naming the attempt that waits anyway, or an edit that changes nothing, puts nothing else in its place.
+    replaced = given.artefact is not None and (waited is None or json.loads(given.artefact) != json.loads(waited))
     edited = given.artefact if given.decided is Decided.APPROVE_WITH_EDITS else None
+    output = (waited or NOTHING) if replaced or given.decided is Decided.REQUEST_CHANGES else None
     draft.reviews.append(
         review._replace(
             decision=given.decided, reviewer=given.reviewer, decided=draft.now, note=given.note, edited=edited, patch=given.patch,
-            output=row.artefact if replaced else None, holder=None, held_until=None,
+            output=output, holder=None, held_until=None, feedback=given.feedback,
         )
     )  # fmt: skip
     data = to_json(
@@ -140,7 +144,8 @@ def hold(state: ItemState, stage: str, reviewer: str, until: int | None, now: in
         ReviewConflict: it does not wait, or is in somebody else's hands.
     """
     _, review = _waiting(state, stage)
-    _check_holder(review, reviewer, f"stage {stage!r} of item {state.id!r}", now)
+    if (reason := _in_other_hands(state.id, review, reviewer, now)) is not None:
+        raise ReviewConflict(reason)
     return Transition(now, reviews=[review._replace(holder=None if until is None else reviewer, held_until=until)])
 
 
@@ -163,10 +168,18 @@ def _waiting(state: ItemState, stage: str) -> tuple[StageRow, ReviewRow]:
     return row, review
 
 
-def _check_holder(review: ReviewRow, reviewer: str, where: str, now: int) -> None:
-    if review.holder not in (None, reviewer) and review.held_until is not None and review.held_until > now:
-        until = f"{from_us(review.held_until):%H:%M} UTC"
-        raise ReviewConflict(f"{where} is in the hands of {review.holder} until {until}")
+def barred(item_id: str, review: ReviewRow, reviewer: str, now: int) -> str | None:
+    """Why this person may not decide on an open review, if they may not."""
+    if is_author(review.author, reviewer):
+        return f"stage {review.stage!r} of item {item_id!r} is {reviewer}'s own work; somebody else must decide"
+    return _in_other_hands(item_id, review, reviewer, now)
+
+
+def _in_other_hands(item_id: str, review: ReviewRow, reviewer: str, now: int) -> str | None:
+    if review.holder in (None, reviewer) or review.held_until is None or review.held_until <= now:
+        return None
+    until = f"{from_us(review.held_until):%H:%M} UTC"
+    return f"stage {review.stage!r} of item {item_id!r} is in the hands of {review.holder} until {until}"
 
 
 # --- taking an answer back ------------------------------------------------------------------------
@@ -180,7 +193,7 @@ def undo(flow: Definition, state: ItemState, stage: str, now: int) -> Transition
         InvalidTransition: the item has moved on since.
     """
     row, review = _decided(flow, state, stage)
-    moved = [feed for feed in flow.stage(stage).feeds if (r := state.stages.get(feed)) is not None and r.attempt > 0]
+    moved = [feed for feed in flow.stage(stage).feeds if _has_moved(state.stages.get(feed), review.decided or 0)]
     if row.updated != review.decided or moved:
         what = f"; {', '.join(moved)} went on with it" if moved else ""
         raise InvalidTransition(
@@ -189,14 +202,23 @@ def undo(flow: Definition, state: ItemState, stage: str, now: int) -> Transition
         )
     draft = Draft(flow, state, now)
     draft.phase = ItemPhase.PENDING
-    spent = row.spent + (review.decision is Decided.REQUEST_CHANGES)
-    _ask_again(draft, row._replace(spent=spent), review, review)
+    again = review.decision is Decided.REQUEST_CHANGES
+    _ask_again(draft, row._replace(spent=row.spent + (again and not row.fan_out)), review, review)
+    # Where a policy asked about the whole, no child was in doubt.
+    stood = COMPLETED if review.asked_by in _ABOUT_THE_WHOLE else REVIEW
     for child in draft.board(stage).rows if row.fan_out else ():
         if child.updated == review.decided:
-            draft.subtasks.append(child._replace(state=REVIEW, updated=now))
+            spent = child.spent + (again and stood is REVIEW)
+            draft.subtasks.append(child._replace(state=stood, updated=now, error=None, feedback=None, spent=spent))
+    _take_away(draft)
     data = to_json(undone=True, revision=review.revision)
     draft.events.append(EventRow(EventKind.REVIEW_REOPENED, stage, None, row.attempt, data))
     return draft.finish()
+
+
+def _has_moved(row: StageRow | None, since: int) -> bool:
+    """Whether the stage did anything since then: it may be pending from an earlier run, or between two attempts."""
+    return row is not None and (row.state is not PENDING or row.updated > since)
 
 
 def reopen(flow: Definition, state: ItemState, stage: str, operator: str, reason: str, now: int) -> Transition:
@@ -210,13 +232,7 @@ def reopen(flow: Definition, state: ItemState, stage: str, operator: str, reason
         raise ReviewConflict(f"stage {stage!r} of item {state.id!r} is {row.state}; only a decided review can be reopened")
     draft = Draft(flow, state, now)
     draft.phase = ItemPhase.PENDING
-    before = None
-    if review.edited is not None:
-        before = to_json(
-            output=None if review.output is None else json.loads(review.output),
-            edited=json.loads(review.edited),
-            reviewer=review.reviewer,
-        )
+    before = was_before(review)
     fresh = review._replace(revision=review.revision + 1, opened=now, due=None, then=None, before=before)
     _ask_again(draft, row, review, fresh)
     _reset_dependents(draft, flow, state, stage)
@@ -236,13 +252,17 @@ def _decided(flow: Definition, state: ItemState, stage: str) -> tuple[StageRow, 
 
 
 def _ask_again(draft: Draft, row: StageRow, decided: ReviewRow, review: ReviewRow) -> None:
-    artefact = row.artefact if decided.output is None and decided.decision is not Decided.REQUEST_CHANGES else decided.output
+    artefact = row.artefact if decided.output is None else decided.output
+    if row.fan_out or artefact == NOTHING:
+        artefact = None
     shown = to_json(**json.loads(review.question) | {"created_at": from_us(draft.now).isoformat()})
     draft.stages.append(
         row._replace(state=REVIEW, updated=draft.now, due=None, error=None, artefact=artefact, review=shown, feedback=None)
     )
     draft.reviews.append(
-        review._replace(decision=None, reviewer=None, decided=None, note=None, edited=None, patch=None, output=None)
+        review._replace(
+            decision=None, reviewer=None, decided=None, note=None, edited=None, patch=None, output=None, feedback=None
+        )
     )
 
 
@@ -327,12 +347,14 @@ def _reset_dependents(draft: Draft, flow: Definition, state: ItemState, stage: s
         if (row := state.stages.get(name)) is not None:
             draft.events.append(EventRow(EventKind.STAGE_RERUN, name, None, row.attempt, to_json(because=stage)))
             _reset(draft, row)
-    if any(row.state is RUNNING for row in state.stages.values()):
-        _take_away(draft)
+    _take_away(draft)
 
 
 def _take_away(draft: Draft) -> None:
-    """Whoever holds the item loses it; what else they run of it is put back, and charged to nobody."""
+    """Whoever holds the item loses it: they may be about to build on what is no more.
+
+    What else they run of it is put back, and charged to nobody.
+    """
     draft.revokes = True
     reset = {row.stage for row in draft.stages}
     for row in draft.state.stages.values():

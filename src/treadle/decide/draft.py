@@ -37,6 +37,8 @@ FAILED, REVIEW, SKIPPED = StageState.FAILED, StageState.AWAITING_REVIEW, StageSt
 FINISHED = frozenset({COMPLETED, SKIPPED})
 _DONE = EventKind.STAGE_COMPLETED
 _KEPT = frozenset({Decided.APPROVE, Decided.APPROVE_WITH_EDITS})
+NOTHING = "null"
+"""Stored as what waited where no attempt had made anything."""
 
 
 def to_json(**data: Any) -> str:
@@ -160,7 +162,7 @@ class Draft:
         question = row.review if row.review is not None else to_json(summary=why.reason)
         digest = self.digest(row, question if why.asked_by is AskedBy.STAGE else None)
         last = self.state.reviews.get(row.stage)
-        if last is not None and last.decision in _KEPT and last.digest == digest:
+        if last is not None and last.digest == digest and _holds_again(last):
             self._carry_over(row, last)
             return
         gate, verdict = _said(attempt)
@@ -168,7 +170,7 @@ class Draft:
         review = ReviewRow(
             row.stage, 1 if last is None else last.revision + 1, why.asked_by, row.attempt, self.now, question, digest, gate, verdict,
             due=None if policy.expires is None else self.now + int(min(policy.expires, MAX_WAIT) * 1_000_000), then=policy.then,
-            author=_author(self.state, policy.author), before=_before(last),
+            author=_author(self.state, policy.author), before=None if last is None else was_before(last),
         )  # fmt: skip
         self.reviews.append(review)
         shown = to_json(
@@ -197,11 +199,16 @@ class Draft:
         last = self.state.reviews.get(stage)
         return last is not None and last.decision is Decided.APPROVE_WITH_EDITS
 
+    def waiting(self, row: StageRow) -> str | None:
+        """What the stage has made so far, as JSON."""
+        if row.fan_out and row.artefact is None:
+            return json.dumps(self.made_by_children(row.stage), ensure_ascii=False, separators=(",", ":"))
+        return row.artefact
+
     def digest(self, row: StageRow, question: str | None) -> str:
         """A name for the content that waits: the same content has the same."""
-        content: Any = None if row.artefact is None else json.loads(row.artefact)
-        if row.fan_out and row.artefact is None:
-            content = self.made_by_children(row.stage)
+        waits = self.waiting(row)
+        content: Any = None if waits is None else json.loads(waits)
         asked = None if question is None else [json.loads(question)["summary"], json.loads(question).get("details")]
         return hashlib.sha256(json.dumps([content, asked], sort_keys=True).encode()).hexdigest()[:32]
 
@@ -239,12 +246,21 @@ def _author(state: ItemState, field: str | None) -> str | None:
         return None
     item = json.loads(state.payload)
     value = item.get(field) if isinstance(item, dict) else None
-    return None if value is None else str(value)
+    names = value if isinstance(value, list) else [value]
+    return "\n".join(str(name) for name in names if name is not None) or None
 
 
-def _before(last: ReviewRow | None) -> str | None:
-    """What the machine made and a person made of it, for the person who now sees something else."""
-    if last is None or last.decision is not Decided.APPROVE_WITH_EDITS or last.edited is None:
+def _holds_again(last: ReviewRow) -> bool:
+    """Whether what a person said can be said of the same content once more.
+
+    Not if they chose what another attempt had made: that attempt was of another run.
+    """
+    return last.decision in _KEPT and (last.output is None or last.edited is not None)
+
+
+def was_before(last: ReviewRow) -> str | None:
+    """What the machine made and a person made of it, for the person who is asked again."""
+    if last.decision is not Decided.APPROVE_WITH_EDITS or last.edited is None:
         return None
-    output = None if last.output is None else json.loads(last.output)
-    return to_json(output=output, edited=json.loads(last.edited), reviewer=last.reviewer, note=last.note)
+    data = {"output": json.loads(last.output or last.edited), "edited": json.loads(last.edited), "reviewer": last.reviewer}
+    return json.dumps(data | ({} if last.note is None else {"note": last.note}), ensure_ascii=False, separators=(",", ":"))

@@ -95,8 +95,7 @@ def begin(flow: Definition, state: ItemState, now: int, window: int) -> Transiti
     """What happens when an item has just been claimed.
 
     Whatever was running lost its worker: it is counted as interrupted and starts again, or fails after
-    ``MAX_INTERRUPTIONS``. A review whose time is over is answered. Everything that can start, starts; of a
-    fan-out's children up to ``window``.
+    ``MAX_INTERRUPTIONS``. Everything that can start, starts; of a fan-out's children up to ``window``.
     """
     draft = _Settling(flow, state, now, window)
     for name in flow.stages if state.stages else flow.roots:
@@ -109,20 +108,70 @@ def begin(flow: Definition, state: ItemState, now: int, window: int) -> Transiti
                 draft.resume_fan_out(stage, row)
             else:
                 draft.interrupted(stage, row)
-        elif row.state is REVIEW:
-            draft.expire(row, state.reviews.get(name))
     return draft.finish()
 
 
+def is_overdue(state: ItemState, now: int) -> bool:
+    """Whether the time of a review that waits is over."""
+    return any(
+        review.due is not None and review.due <= now and state.stages[name].state is REVIEW for name, review in state.reviews.items()
+    )  # fmt: skip
+
+
+def expire(flow: Definition, state: ItemState, now: int) -> Transition:
+    """Answer the reviews whose time is over, as their policies say."""
+    draft = Draft(flow, state, now)
+    for name, review in state.reviews.items():
+        if review.due is not None and review.due <= now and state.stages[name].state is REVIEW:
+            _expire(draft, state.stages[name], review)
+    return draft.finish()
+
+
+def _expire(draft: Draft, row: StageRow, review: ReviewRow) -> None:
+    note = "nobody answered in time"
+    if review.then == "escalate":
+        draft.reviews.append(review._replace(due=None, then=None, asked_by=AskedBy.ESCALATION, holder=None, held_until=None))
+        draft.events.append(EventRow(EventKind.ESCALATED, row.stage, None, row.attempt, to_json(reason=note)))
+    elif review.then == "approve":
+        answer(draft, row, review, Answer(Decided.APPROVE, EXPIRED_BY, note))
+    else:
+        answer(draft, row, review, Answer(Decided.REJECT, EXPIRED_BY, note))
+
+
+def heed(flow: Definition, state: ItemState, stored: ItemState) -> None:
+    """What others decided of a held item becomes part of ``state``; ``wake`` then starts what may start because of it.
+
+    ``stored`` may be older than ``state`` in everything that only the holder writes.
+    """
+    for name, row in stored.stages.items():
+        mine = state.stages.get(name)
+        if mine is None or not (_was_decided(mine, state, stored) or _was_retried(mine, row)):
+            continue
+        board, known = stored.boards.get(name), state.boards.get(name)
+        children = [] if board is None or known is None else [c for c in board.rows if known.rows[c.seq] != c]
+        reviews = [stored.reviews[name]] if name in stored.reviews else []
+        apply(flow, state, Transition(row.updated, stages=[row], subtasks=children, reviews=reviews))
+
+
+def _was_decided(mine: StageRow, state: ItemState, stored: ItemState) -> bool:
+    asked, now = state.reviews.get(mine.stage), stored.reviews.get(mine.stage)
+    if mine.state is not REVIEW or asked is None or now is None:
+        return False
+    return asked.decision is None and now.decision is not None and now.revision == asked.revision
+
+
+def _was_retried(mine: StageRow, row: StageRow) -> bool:
+    return mine.state is FAILED and row.state is PENDING and row.attempt == mine.attempt
+
+
 def wake(flow: Definition, state: ItemState, now: int, window: int) -> Transition:
-    """Start what waited for a time that has come, in an item whose other parts are still moving."""
+    """Start what waited for a time that has come, or for a person, in an item whose other parts are still moving."""
     draft = _Settling(flow, state, now, window)
     for name, stage in flow.stages.items():
         row = state.stages.get(name)
-        if row is None:
-            continue
-        if row.state is PENDING and row.due is not None and row.due <= now and name not in state.asking:
-            draft.ready_or_started(stage, row)
+        if row is None or row.state is PENDING:
+            if state.unmet[name] == 0 and name not in state.asking and (row is None or row.due is None or row.due <= now):
+                draft.ready_or_started(stage, row)
         elif row.state is RUNNING and row.fan_out:
             board = state.boards[name]
             for child in board.next(max(draft.room(stage) - board.running, 0), now):
@@ -250,19 +299,6 @@ class _Settling(Draft):
             AttemptRow(row.stage, seq, row.attempt, started, self.now, Ended.INTERRUPTED, error=error, run=row.reruns)
         )
         self.events.append(EventRow(EventKind.STAGE_INTERRUPTED, row.stage, subtask, row.attempt, to_json(error=error)))
-
-    def expire(self, row: StageRow, review: ReviewRow | None) -> None:
-        """Answer a review whose time is over, as its policy says."""
-        if review is None or review.due is None or review.due > self.now:
-            return
-        note = "nobody answered in time"
-        if review.then == "escalate":
-            self.reviews.append(review._replace(due=None, then=None, asked_by=AskedBy.ESCALATION, holder=None, held_until=None))
-            self.events.append(EventRow(EventKind.ESCALATED, row.stage, None, row.attempt, to_json(reason=note)))
-        elif review.then == "approve":
-            answer(self, row, review, Answer(Decided.APPROVE, EXPIRED_BY, note))
-        else:
-            answer(self, row, review, Answer(Decided.REJECT, EXPIRED_BY, note))
 
     # stages that end
 

@@ -26,7 +26,7 @@ from treadle.state import (
     Transition,
 )
 from treadle.store import Claimed, Counts, Filter, NewItem, ReviewFilter, Shape, StateStore, StoredReview, WorkerIdentity
-from treadle.stores.shared import merge_attempts, other_workflow, removed_stages, workflow_event
+from treadle.stores.shared import held_by, merge_attempts, other_workflow, removed_stages, workflow_event
 
 
 class _Done:
@@ -211,6 +211,10 @@ class MemoryStateStore(StateStore):
         record.state.fence += 1
         return _copy(record.state)
 
+    async def revised(self, worker: int) -> dict[str, int]:
+        states = (record.state for record in self._storage.records.values() if record.worker == worker)
+        return {state.id: state.news for state in states if state.news}
+
     def commit(self, state: ItemState, change: Transition) -> Awaitable[None]:
         record = self._storage.records.get(state.id)
         if record is None or record.worker is None or record.state.fence != state.fence:
@@ -282,10 +286,10 @@ class MemoryStateStore(StateStore):
     ) -> list[StoredReview]:
         stored, found = self._storage.reviews, []
         backwards = range((len(stored) if after is None else after - 1) - 1, -1, -1)
-        places = backwards if newest_first else range(after or 0, len(stored))
+        places, now = backwards if newest_first else range(after or 0, len(stored)), now_us()
         for place in places:
             item_id, row = stored[place]
-            if _wanted(wanted, item_id, row):
+            if _wanted(wanted, item_id, row, now):
                 found.append(StoredReview(place + 1, item_id, row))
                 if len(found) == limit:
                     break
@@ -342,12 +346,12 @@ def _copy(state: ItemState, *, boards: bool = True) -> ItemState:
     )
 
 
-def _wanted(wanted: ReviewFilter, item_id: str, row: ReviewRow) -> bool:
+def _wanted(wanted: ReviewFilter, item_id: str, row: ReviewRow, now: int) -> bool:
     return (
         wanted.stage in (None, row.stage)
         and wanted.asked_by in (None, row.asked_by)
         and wanted.verdict in (None, row.verdict)
-        and wanted.holder in (None, row.holder or "")
+        and wanted.holder in (None, held_by(row, now))
         and wanted.item_id in (None, item_id)
         and (wanted.opened_before is None or row.opened < wanted.opened_before)
         and wanted.is_open in (None, row.decision is None)

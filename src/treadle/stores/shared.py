@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from treadle.clock import from_us
 from treadle.event import WorkflowEvent
-from treadle.state import AttemptRow, EventRow, StageRow, SubtaskRow, implied_attempt
+from treadle.state import AttemptRow, EventRow, ReviewRow, StageRow, SubtaskRow, implied_attempt
 
 
 def other_workflow(stored: str, given: str) -> str:
@@ -21,6 +21,11 @@ def removed_stages(live: Mapping[str, Sequence[str]]) -> str:
         f"{stage!r}: {len(ids):,} items, among them {', '.join(map(repr, ids[:3]))}" for stage, ids in live.items()
     )
     return f"items wait in stages that the workflow no longer has ({listed}); put the stages back, or cancel those items"
+
+
+def held_by(row: ReviewRow, now: int) -> str:
+    """In whose hands a review is; the empty string: in nobody's."""
+    return row.holder if row.holder is not None and row.held_until is not None and row.held_until > now else ""
 
 
 def workflow_event(cursor: int, at: int, item_id: str, row: EventRow) -> WorkflowEvent:

@@ -263,6 +263,10 @@ class SqliteStateStore(StateStore):
         con.executemany("UPDATE items SET worker = NULL, phase = 2 WHERE id = ?", bad)
         return [item for item in found.values() if isinstance(item, ItemState)]
 
+    async def revised(self, worker: int) -> dict[str, int]:
+        query = "SELECT key, news FROM items WHERE worker = ? AND news > 0"
+        return dict(await self._read(lambda con: con.execute(query, (worker,)).fetchall()))
+
     def commit(self, state: ItemState, change: Transition) -> Awaitable[None]:
         self._check_open()
         return self._writer.change((state, change))

@@ -36,11 +36,11 @@ _PUT_BARE_SUBTASK = "INSERT INTO subtasks VALUES (?,?,?,?,?,?,?,?,NULL,NULL,NULL
 _PUT_MADE_SUBTASK = "INSERT INTO subtasks VALUES (?,?,?,?,?,?,?,?,NULL,NULL,?,NULL,0,0,0,NULL)" + _SUBTASK_SET
 _PUT_ATTEMPT = "INSERT OR REPLACE INTO attempts VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 _PUT_REVIEW = (
-    f"INSERT INTO reviews ({REVIEW}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO UPDATE SET"
+    f"INSERT INTO reviews ({REVIEW}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO UPDATE SET"
     " asked_by = excluded.asked_by, attempt = excluded.attempt, question = excluded.question, digest = excluded.digest,"
     " due = excluded.due, due_then = excluded.due_then, holder = excluded.holder, held_until = excluded.held_until,"
     " decision = excluded.decision, reviewer = excluded.reviewer, decided = excluded.decided, note = excluded.note,"
-    " edited = excluded.edited, patch = excluded.patch, output = excluded.output"
+    " edited = excluded.edited, patch = excluded.patch, output = excluded.output, feedback = excluded.feedback"
 )
 _CLEAR = "DELETE FROM subtasks WHERE item = ? AND stage = ?"
 # No name has the number 0, no attempt either, and neither subtasks nor data are ever an empty text.

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
+from treadle.clock import now_us
 from treadle.errors import StoreCorrupt
 from treadle.event import EventKind
 from treadle.state import (
@@ -43,7 +44,7 @@ KIND_CODE = {kind: code for code, kind in enumerate(KINDS)}
 
 REVIEW = (
     "item, stage, revision, asked_by, attempt, opened, question, digest, gate, verdict, due, due_then, author, holder, held_until, before,"
-    " decision, reviewer, decided, note, edited, patch, output"
+    " decision, reviewer, decided, note, edited, patch, output, feedback"
 )
 
 
@@ -127,7 +128,8 @@ def read_reviews(
     if wanted.stage is not None:
         where.append("r.stage = (SELECT id FROM names WHERE name = :stage)")
     if wanted.holder is not None:
-        where.append("ifnull(r.holder, '') = :holder")
+        # In nobody's hands is also what somebody had in theirs until then.
+        where.append("CASE WHEN r.held_until > :now THEN r.holder ELSE '' END = :holder")
     if wanted.item_id is not None:
         where.append("r.item = (SELECT id FROM items WHERE key = :item_id)")
     where += [f"r.{name} = :{name}" for name in ("asked_by", "verdict") if getattr(wanted, name) is not None]
@@ -139,7 +141,7 @@ def read_reviews(
     rows = con.execute(
         f"SELECT r.id, i.key, {columns} FROM reviews r JOIN items i ON i.id = r.item WHERE {' AND '.join(where)}"
         f" ORDER BY r.id {'DESC' if newest_first else ''} LIMIT :limit",
-        wanted._asdict() | {"after": after, "limit": limit},
+        wanted._asdict() | {"after": after, "limit": limit, "now": now_us()},
     )
     return [StoredReview(cursor, key, review_row(names.name(con, stage), rest)) for cursor, key, stage, *rest in rows]
 

@@ -51,7 +51,7 @@ CREATE TABLE reviews (
     item INTEGER NOT NULL, stage INTEGER NOT NULL, revision INTEGER NOT NULL, asked_by TEXT NOT NULL, attempt INTEGER NOT NULL,
     opened INTEGER NOT NULL, question TEXT NOT NULL, digest TEXT NOT NULL, gate TEXT, verdict TEXT, due INTEGER, due_then TEXT,
     author TEXT, holder TEXT, held_until INTEGER, before TEXT,
-    decision TEXT, reviewer TEXT, decided INTEGER, note TEXT, edited TEXT, patch TEXT, output TEXT,
+    decision TEXT, reviewer TEXT, decided INTEGER, note TEXT, edited TEXT, patch TEXT, output TEXT, feedback TEXT,
     UNIQUE (item, stage, revision)
 );
 CREATE INDEX reviews_open ON reviews (stage, id) WHERE decision IS NULL;
