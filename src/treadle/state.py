@@ -421,6 +421,7 @@ class ItemState:
         "reviews",
         "running",
         "stages",
+        "stored",
         "unmet",
     )
 
@@ -455,6 +456,8 @@ class ItemState:
         self.boards: dict[str, SubtaskBoard] = boards if boards is not None else {}
         self.reviews: dict[str, ReviewRow] = reviews if reviews is not None else {}
         """The latest review of each stage that was ever asked about."""
+        self.stored: dict[str, StageState] = {}
+        """How the stages stand in the store, which may be behind ``stages``; for the store's own counters."""
         self.problem: str | None = problem
         """Why its rows cannot be read, in a list that goes on without them."""
         self.unmet: dict[str, int] = {}

@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from treadle import SchemaTooNew, SqliteStateStore, StageState, StateStore, StoreCorrupt, StoreUnavailable, open_store
+from treadle import (
+    Engine,
+    FanOut,
+    ReviewPolicy,
+    SchemaTooNew,
+    SqliteStateStore,
+    StageState,
+    StateStore,
+    StoreCorrupt,
+    StoreUnavailable,
+    SubTask,
+    Workflow,
+    open_store,
+)
 from treadle.testing import StateStoreContract
 
 SEED = """
@@ -162,3 +177,57 @@ async def test_a_slow_disk_moves_commits_to_a_thread_and_back(tmp_path: Path, mo
         assert len(await store.query_items("scan", StageState.COMPLETED)) == 6
     with pytest.raises(StoreUnavailable, match="has been closed"):
         await store.get_status(1, "scan")
+
+
+async def test_counters_are_what_counting_the_rows_gives(tmp_path: Path) -> None:
+    """Through everything that moves an item: attempts, failures, fan-outs, people, cancelling, reruns, new stages."""
+
+    def flow(*more: str) -> Workflow:
+        made = Workflow("counted")
+
+        @made.stage(review=ReviewPolicy.sample(0.3))
+        async def first(item: dict[str, Any]) -> int:
+            if item["n"] % 5 == 0:
+                raise ValueError("five")
+            return item["n"]
+
+        @made.stage
+        async def second(item: dict[str, Any], first: int) -> FanOut:
+            return FanOut([SubTask("a"), SubTask("b")])
+
+        @second.subtask
+        async def child(item: dict[str, Any]) -> int:
+            return 1
+
+        for name in more:
+
+            async def body(item: dict[str, Any]) -> None:
+                return None
+
+            body.__name__ = name
+            made.stage(after=["second"])(body)
+        return made
+
+    def counted() -> tuple[Any, Any]:
+        with closing(sqlite3.connect(path)) as con:
+            stages = con.execute("SELECT stage, state, count(*) FROM stages GROUP BY 1, 2 ORDER BY 1, 2").fetchall()
+            phases = con.execute("SELECT 0, phase, count(*) FROM items GROUP BY 2").fetchall()
+            return sorted(phases + stages), con.execute("SELECT * FROM counts WHERE n <> 0 ORDER BY 1, 2").fetchall()
+
+    path = tmp_path / "c.db"
+    async with SqliteStateStore.open(path) as store:
+        async with Engine(flow(), store) as engine:
+            await engine.run([{"id": str(n), "n": n} for n in range(1, 41)])
+            assert [r.item_id async for r in engine.inbox.waiting()]
+            async for review in engine.inbox.waiting():
+                await engine.approve(review.item_id, review.stage, reviewer="ann")
+            await engine.cancel("5")
+            await engine.retry("10")
+            await engine.run()
+            await engine.rerun("1", "first", cascade=True)
+        counts = await store.counts()
+        assert counts.items == 40
+        async with Engine(flow("third"), store) as engine:
+            await engine.run()
+    rows, counters = counted()
+    assert counters == rows

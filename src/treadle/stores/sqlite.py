@@ -20,7 +20,7 @@ from treadle.state import AttemptRow, ItemPhase, ItemState, StageRow, StageState
 from treadle.store import Claimed, Counts, Filter, NewItem, ReviewFilter, Shape, StateStore, StoredReview, WorkerIdentity
 from treadle.stores.opening import Opening
 from treadle.stores.shared import merge_attempts, other_workflow, removed_stages, workflow_event
-from treadle.stores.sqlite_put import write_changes, write_rows
+from treadle.stores.sqlite_put import Tally, write_changes, write_rows
 from treadle.stores.sqlite_rows import (
     CODE_OF,
     PHASE_CODE,
@@ -170,10 +170,14 @@ class SqliteStateStore(StateStore):
         if live:
             raise StoreError(removed_stages(live))
         if set(given.stages) - set(stored.stages):
-            con.execute(
+            woken = con.execute(
                 "UPDATE items SET phase = 0, wake = ? WHERE phase = ? AND worker IS NULL AND payload IS NOT NULL",
                 (now_us(), PHASE_CODE[ItemPhase.COMPLETED]),
-            )
+            ).rowcount
+            tally = Tally()
+            tally.add(0, PHASE_CODE[ItemPhase.COMPLETED], -woken)
+            tally.add(0, PHASE_CODE[ItemPhase.PENDING], woken)
+            tally.write(con)
 
     async def shape(self) -> Shape | None:
         row = await self._read(lambda con: con.execute("SELECT definition FROM workflow").fetchone())
@@ -203,6 +207,16 @@ class SqliteStateStore(StateStore):
                 (json.dumps([i.id for i in fresh]),),
             ).fetchall()
             write_rows(con, self._names, [(ItemState(key, None, key=number), arrival) for number, key in ids])
+            tally = Tally()
+            tally.add(0, PHASE_CODE[rest.phase], len(ids))
+            # Statuses may have been set before the item itself came.
+            if had := [number for number, key in ids if key in known]:
+                for stage, code, n in con.execute(
+                    "SELECT stage, state, count(*) FROM stages WHERE item IN (SELECT value FROM json_each(?)) GROUP BY stage, state",
+                    (json.dumps(had),),
+                ):
+                    tally.add(stage, code, n)
+            tally.write(con)
             return [i.id for i in items if known.get(i.id) is not None and not _same(known[i.id], i.payload)]
 
         return await self._write(act)
@@ -259,8 +273,12 @@ class SqliteStateStore(StateStore):
         )
         found = read_items(con, self._names, keys)
         # What cannot be read waits for somebody to mend it; everything else goes on.
-        bad = [(key,) for key, item in found.items() if isinstance(item, StoreCorrupt)]
-        con.executemany("UPDATE items SET worker = NULL, phase = 2 WHERE id = ?", bad)
+        tally = Tally()
+        for key in [key for key, item in found.items() if isinstance(item, StoreCorrupt)]:
+            tally.add(0, con.execute("SELECT phase FROM items WHERE id = ?", (key,)).fetchone()[0], -1)
+            tally.add(0, PHASE_CODE[ItemPhase.FAILED], 1)
+            con.execute("UPDATE items SET worker = NULL, phase = ? WHERE id = ?", (PHASE_CODE[ItemPhase.FAILED], key))
+        tally.write(con)
         return [item for item in found.values() if isinstance(item, ItemState)]
 
     async def revised(self, worker: int) -> dict[str, int]:
@@ -288,6 +306,9 @@ class SqliteStateStore(StateStore):
                 con.execute("UPDATE items SET worker = NULL, fence = fence + 1 WHERE id = ?", (state.key,))
                 worker = None
             if rest is not None and worker is None:
+                tally = Tally()
+                tally.phase(state, rest.phase)
+                tally.write(con)
                 con.execute(
                     "UPDATE items SET phase = ?, priority = ?, wake = ?, expiry = ? WHERE id = ?",
                     (PHASE_CODE[rest.phase], rest.priority, rest.wake, rest.expiry, state.key),
@@ -333,21 +354,20 @@ class SqliteStateStore(StateStore):
         shape = await self.shape()
 
         def act(con: Con) -> Counts:
-            phases = dict(con.execute("SELECT phase, count(*) FROM items WHERE payload IS NOT NULL GROUP BY phase"))
-            total = sum(phases.values())
+            phases: dict[ItemPhase, int] = {}
             stages: dict[str, dict[StageState, int]] = {name: {} for name in (shape.stages if shape is not None else ())}
-            rows = con.execute(
-                "SELECT n.name, s.state, count(*) FROM stages s JOIN names n ON n.id = s.stage JOIN items i ON i.id = s.item"
-                " WHERE i.payload IS NOT NULL GROUP BY 1, 2"
-            )
+            rows = con.execute("SELECT n.name, c.state, c.n FROM counts c LEFT JOIN names n ON n.id = c.stage WHERE c.n <> 0")
             for name, code, number in rows:
-                if name in stages and isinstance(code, int) and code < len(STATE_OF):
+                if name is None:
+                    phases[PHASES[code]] = number
+                elif name in stages and isinstance(code, int) and code < len(STATE_OF):
                     stages[name][STATE_OF[code]] = number
+            total = sum(phases.values())
             for counter in stages.values():
                 untouched = total - sum(counter.values())
                 if untouched > 0:
                     counter[StageState.PENDING] = counter.get(StageState.PENDING, 0) + untouched
-            return Counts({PHASES[code]: number for code, number in phases.items()}, stages)
+            return Counts(phases, stages)
 
         return await self._read(act)
 
@@ -381,8 +401,11 @@ def _conditions(wanted: Filter) -> tuple[list[str], dict[str, Any]]:
     named = " AND s.stage = (SELECT id FROM names WHERE name = :stage)" if wanted.stage is not None else ""
     if wanted.state is not None:
         has = f"EXISTS ({row}{named} AND s.state = :state)"
-        none_yet = f" OR (i.payload IS NOT NULL AND NOT EXISTS ({row}{named}))"
-        where.append(f"({has}{none_yet if named and wanted.state is StageState.PENDING else ''})")
+        if named and wanted.state is StageState.PENDING:
+            # Nothing of a completed item is pending: the index of all others will do.
+            where.append(f"i.phase <> 1 AND ({has} OR (i.payload IS NOT NULL AND NOT EXISTS ({row}{named})))")
+        else:
+            where.append(has)
     elif wanted.stage is not None:
         where.append(f"(i.payload IS NOT NULL OR EXISTS ({row}{named}))")
     return where, values

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from treadle.errors import LeaseLost
-from treadle.state import ItemState, StageRow, StageState, SubtaskRow, Transition
+from treadle.state import ItemPhase, ItemState, StageRow, StageState, SubtaskRow, Transition
 from treadle.stores.sqlite_rows import CODE_OF, KIND_CODE, PHASE_CODE, REVIEW, Names
 
 _FENCES = "SELECT id, fence FROM items WHERE worker IS NOT NULL AND id IN (SELECT value FROM json_each(?))"
@@ -52,6 +52,8 @@ _PUT_EVENT = (
 _PUT_REST = "UPDATE items SET phase = ?, priority = ?, expiry = ?, wake = CASE WHEN news <> ? THEN ? ELSE ? END, worker = NULL WHERE id = ?"
 _PUT_ENDED = "UPDATE items SET phase = ?, priority = 0, wake = CASE WHEN news <> ? THEN ? END, worker = NULL WHERE id = ?"
 
+_PUT_COUNT = "INSERT INTO counts VALUES (?,?,?) ON CONFLICT DO UPDATE SET n = n + excluded.n"
+
 _NO_DUE_NO_ERROR = (None, None)
 _BARE_STAGE = StageRow("", StageState.PENDING, 0, 0)[8:]
 _BARE_SUBTASK = SubtaskRow("", 0, "", StageState.PENDING, 0, 0)[10:]
@@ -73,9 +75,11 @@ def write_changes(
     write_rows(con, names, held)
     ended: list[tuple[Any, ...]] = []
     rests: list[tuple[Any, ...]] = []
+    phases = Tally()
     for state, change in held:
         if (rest := change.rest) is None:
             continue
+        phases.phase(state, rest.phase)
         if rest.wake is None and rest.expiry is None and rest.priority == 0:
             ended.append((PHASE_CODE[rest.phase], state.news, change.at, state.key))
         else:
@@ -83,6 +87,7 @@ def write_changes(
     for statement, rows in ((_PUT_ENDED, ended), (_PUT_REST, rests)):
         if rows:
             con.executemany(statement, rows)
+    phases.write(con)
     return results
 
 
@@ -90,8 +95,41 @@ def write_rows(con: sqlite3.Connection, names: Names, changes: Iterable[tuple[It
     """Write stages, subtasks, attempts, events and reviews."""
     rows = _Rows(con, names)
     for state, change in changes:
-        rows.take(state.key, change)
+        rows.take(state, change)
     rows.write()
+
+
+class Tally:
+    """What a transaction changes in the table ``counts``: counting the rows of a large store takes seconds."""
+
+    def __init__(self) -> None:
+        self._changes: dict[tuple[int, int], int] = {}
+
+    def add(self, stage: int, state: int, n: int) -> None:
+        """So many more (or fewer) have the stage in this state."""
+        self._changes[stage, state] = self._changes.get((stage, state), 0) + n
+
+    def stage(self, state: ItemState, number: int, row: StageRow) -> None:
+        """The item's stage came to another state. Items whose content is not known do not count."""
+        if state.payload is None:
+            return
+        before, state.stored[row.stage] = state.stored.get(row.stage), row.state
+        if before is not row.state:
+            changes = self._changes
+            if before is not None:
+                changes[number, CODE_OF[before]] = changes.get((number, CODE_OF[before]), 0) - 1
+            changes[number, CODE_OF[row.state]] = changes.get((number, CODE_OF[row.state]), 0) + 1
+
+    def phase(self, state: ItemState, phase: ItemPhase) -> None:
+        """The item came to another phase."""
+        if state.payload is not None and phase is not state.phase:
+            self.add(0, PHASE_CODE[state.phase], -1)
+            self.add(0, PHASE_CODE[phase], 1)
+
+    def write(self, con: sqlite3.Connection) -> None:
+        """Bring the table up to date."""
+        if rows := [(stage, state, n) for (stage, state), n in self._changes.items() if n]:
+            con.executemany(_PUT_COUNT, rows)
 
 
 class _Rows:
@@ -105,12 +143,14 @@ class _Rows:
         self._attempts: list[tuple[Any, ...]] = []
         self._events: list[tuple[Any, ...]] = []
         self._reviews: list[tuple[Any, ...]] = []
+        self._tally = Tally()
 
-    def take(self, key: int, change: Transition) -> None:
-        con, number = self._con, self._names.number
+    def take(self, state: ItemState, change: Transition) -> None:
+        con, number, key, tally = self._con, self._names.number, state.key, self._tally
         bare, made, whole = self._stages
         for row in change.stages:
             stage = number(con, row[0])
+            tally.stage(state, stage, row)
             if row[5:7] != _NO_DUE_NO_ERROR or row[8:] != _BARE_STAGE or row[4] is None:
                 whole.append((key, stage, CODE_OF[row[1]], *row[2:]))
             elif row[7] is None:
@@ -157,3 +197,4 @@ class _Rows:
         ):  # fmt: skip
             if rows:
                 self._con.executemany(statement, rows)
+        self._tally.write(self._con)

@@ -101,6 +101,7 @@ def read_items(
                 found[item] = problem
             else:
                 holder.stages[name] = StageRow(name, STATE_OF[state], *rest)
+                holder.stored[name] = STATE_OF[state]
     if subtasks:
         _read_subtasks(con, names, wanted, found)
     asked = f"SELECT {REVIEW} FROM reviews WHERE item IN (SELECT value FROM json_each(?)) ORDER BY item, stage, revision"

@@ -19,6 +19,8 @@ CREATE TABLE items (
     added INTEGER NOT NULL
 );
 CREATE INDEX items_due ON items (priority DESC, wake, id) WHERE worker IS NULL AND wake IS NOT NULL;
+-- Most items are completed, and nobody looks for them by what they wait for.
+CREATE INDEX items_open ON items (key) WHERE phase <> 1;
 CREATE INDEX items_expiry ON items (expiry) WHERE expiry IS NOT NULL;
 CREATE INDEX items_held ON items (worker) WHERE worker IS NOT NULL;
 
@@ -31,6 +33,9 @@ CREATE TABLE stages (
 ) WITHOUT ROWID;
 -- What is completed is most of the table and never searched for by state alone.
 CREATE INDEX stages_open ON stages (stage, state, item) WHERE state <> 2;
+
+-- How many items have each stage in each state, and (as stage 0) how many are in each phase; kept by every transaction.
+CREATE TABLE counts (stage INTEGER NOT NULL, state INTEGER NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (stage, state)) WITHOUT ROWID;
 
 CREATE TABLE subtasks (
     item INTEGER NOT NULL, stage INTEGER NOT NULL, seq INTEGER NOT NULL, name TEXT NOT NULL, state INTEGER NOT NULL,
