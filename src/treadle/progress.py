@@ -13,7 +13,7 @@ from treadle.store import Counts, StateStore
 
 _LOOK = 0.5
 _REST = 50
-"""A look costs the store a count of all rows: of the time, no more than a fiftieth goes into it."""
+"""A look may cost a store as much as it has items: of the time, no more than a fiftieth goes into it."""
 _LINE_EVERY = 5.0
 _STOPPING = "stopping when what runs has ended; once more stops at once, and the next run goes on"
 

@@ -390,8 +390,8 @@ def _conditions(wanted: Filter) -> tuple[list[str], dict[str, Any]]:
     where: list[str] = []
     values: dict[str, Any] = {"stage": wanted.stage}
     if wanted.prefix is not None:
-        where.append("substr(i.key, 1, length(:prefix)) = :prefix AND i.key >= :prefix")
-        values["prefix"] = wanted.prefix
+        where.append("substr(i.key, 1, length(:prefix)) = :prefix AND i.key >= :prefix AND i.key < :beyond")
+        values |= {"prefix": wanted.prefix, "beyond": wanted.prefix + "\U0010ffff"}
     if wanted.phase is not None:
         where.append("i.phase = :phase AND i.payload IS NOT NULL")
         values["phase"] = PHASE_CODE[wanted.phase]
