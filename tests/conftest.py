@@ -53,6 +53,8 @@ def _detector() -> BlockBuster:
         else:
             # Looking up whether a process of this host lives reads the kernel's memory, not a disk.
             function.can_block_in("treadle/presence.py", {"_started", "_boot"})
+            # The tracer's own lock, which it takes wherever the code at hand happens to be.
+            function.can_block_in("coverage/collector.py", {"lock_data", "unlock_data"})
     return detector
 
 
