@@ -81,7 +81,7 @@ class Desk:
     def __init__(self, store: StateStore, count: int) -> None:
         self._inbox = Inbox(store)
         self._count = count
-        self._chance = random.Random(7)  # noqa: S311
+        self._chance = random.Random(7)
         self._left = list(range(count))
         self._chance.shuffle(self._left)
         self.figures: dict[str, float] = {}

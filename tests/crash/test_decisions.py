@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +140,9 @@ def stored(path: Path) -> dict[str, tuple[str, str, str | None]]:
 
 @pytest.mark.may_block  # the test is a process among others
 @pytest.mark.timeout(600 if RACES else 90)
-def test_of_all_who_decide_at_once_one_wins_and_the_others_are_told(tmp_path: Path, person: Any) -> None:
+def test_of_all_who_decide_at_once_one_wins_and_the_others_are_told(
+    tmp_path: Path, person: Any, record_property: Callable[[str, object], None]
+) -> None:
     path = tmp_path / "s.db"
     asyncio.run(asked(path, 0, ROUND))
     people = [person(path, name) for name in PEOPLE]
@@ -171,7 +173,7 @@ def test_of_all_who_decide_at_once_one_wins_and_the_others_are_told(tmp_path: Pa
             won = winners[word["item"]]
             assert WON[won["what"]].format(won["who"]) in word["told"], word["told"]
     assert len(Counter(word["who"] for word in winners.values())) > 1, "nobody ever raced"
-    print(f"{races:,} races of {len(PEOPLE)} people in {time.monotonic() - began:.1f} s")
+    record_property("races", races)
     # What was decided is what the item goes on with.
     asyncio.run(asked(path, 0, 1))
     con = sqlite3.connect(path)
