@@ -1,4 +1,4 @@
-"""Measure W1 to W4 and memory, and print each beside its ceiling: ``python -m benchmarks [ITEMS]``."""
+"""Measure W1 to W4 and memory, each beside its ceiling: ``python -m benchmarks [ITEMS]``; or ``inbox [REVIEWS]``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.ceiling import ceiling
+from benchmarks.inbox import REVIEWS, inbox
 from treadle import Engine, FanOut, MemoryStateStore, StageState, StateStore, SubTask, Workflow, open_store
 
 STAGES = ("one", "two", "three", "four", "five")
@@ -92,8 +93,22 @@ def process_ms(*arguments: str) -> float:
 
 
 def main() -> None:
-    """Measure everything in one run: figures of different runs say nothing about each other."""
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
+    """What the command line asks for."""
+    if sys.argv[1:2] == ["inbox"]:
+        told(inbox(int(sys.argv[2]) if len(sys.argv) > 2 else REVIEWS), digits=2)
+    else:
+        told(throughput(int(sys.argv[1]) if len(sys.argv) > 1 else 20_000), digits=0)
+
+
+def told(figures: dict[str, float], *, digits: int) -> None:
+    """Print the figures for people, and once more as JSON."""
+    for label, value in figures.items():
+        print(f"{label:<56}{value:>12,.{digits}f}")
+    print(json.dumps({label: round(value, 1 + digits) for label, value in figures.items()}))
+
+
+def throughput(count: int) -> dict[str, float]:
+    """Everything in one run: figures of different runs say nothing about each other."""
     figures: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -114,9 +129,7 @@ def main() -> None:
         peak = subprocess.run([sys.executable, "-m", "benchmarks.memory", str(10 * count)], check=True, capture_output=True)
         figures[f"Peak memory of {10 * count} items from a generator, MB"] = float(peak.stdout)
         figures["W4 treadle status, ms"] = process_ms("-m", "treadle.cli", "status", "--store", str(folder / "w1-1.db"))
-    for label, value in figures.items():
-        print(f"{label:<56}{value:>12,.0f}")
-    print(json.dumps({label: round(value, 1) for label, value in figures.items()}))
+    return figures
 
 
 if __name__ == "__main__":

@@ -60,7 +60,8 @@ CREATE TABLE reviews (
     UNIQUE (item, stage, revision)
 );
 CREATE INDEX reviews_open ON reviews (stage, id) WHERE decision IS NULL;
-CREATE INDEX reviews_waiting ON reviews (id) WHERE decision IS NULL;
+-- With all that filters look at, so that a page reads no review that it does not show.
+CREATE INDEX reviews_waiting ON reviews (id, decision, stage, asked_by, verdict, holder, held_until, opened) WHERE decision IS NULL;
 
 CREATE TABLE events (
     cursor INTEGER PRIMARY KEY AUTOINCREMENT,
