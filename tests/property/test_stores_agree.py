@@ -82,12 +82,15 @@ class Stores(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.workflow = flow()
         self.flow = self.workflow.definition
-        self.clocks = [mock.patch(f"{module}.now_us", lambda: self.now) for module in CLOCKED]
+        self.clocks = [mock.patch(f"{module}.now_us", self._time) for module in CLOCKED]
         for clock in self.clocks:
             clock.start()
         self.stores: list[StateStore] = [MemoryStateStore(), self.loop.run_until_complete(_opened())]
         self.held: dict[str, list[ItemState]] = {}
         self.workers: list[int] = []
+
+    def _time(self) -> int:
+        return self.now
 
     def teardown(self) -> None:
         for store in self.stores:
@@ -107,8 +110,7 @@ class Stores(RuleBasedStateMachine):
             except (TreadleError, ValueError) as error:
                 return f"{type(error).__name__}: {error}"
 
-        answers = [self.loop.run_until_complete(one(place)) for place in (0, 1)]
-        return answers
+        return [self.loop.run_until_complete(one(place)) for place in (0, 1)]
 
     def same(self, act: Callable[[StateStore, int], Awaitable[Any]]) -> Any:
         memory, sqlite = self.both(act)
