@@ -1,4 +1,4 @@
-"""Measure W1 to W4 and memory, each beside its ceiling: ``python -m benchmarks [ITEMS]``; or ``inbox [REVIEWS]``."""
+"""Measure W1 to W4, W6, memory and loop lag beside the ceiling: ``python -m benchmarks [ITEMS]``; or ``inbox [REVIEWS]``."""
 
 from __future__ import annotations
 
@@ -8,78 +8,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from statistics import median
 
 from benchmarks.ceiling import ceiling
 from benchmarks.inbox import REVIEWS, inbox
-from treadle import Engine, FanOut, MemoryStateStore, StageState, StateStore, SubTask, Workflow, open_store
+from benchmarks.workloads import Lag, batched, chain, durable, fanned, in_memory
 
-STAGES = ("one", "two", "three", "four", "five")
+ROUNDS = 3
+"""The machine's mood changes within a run: everything is measured in turn, so often, and the median counts."""
 
-
-def chain() -> Workflow:
-    """W1: five linear stages that return ``{"n": i}``."""
-    workflow = Workflow("chain")
-    for name, before in zip(STAGES, (None, *STAGES), strict=False):
-
-        async def body(item: dict[str, Any]) -> dict[str, int]:
-            return {"n": item["n"]}
-
-        body.__name__ = name
-        workflow.stage(after=[before] if before else [])(body)
-    return workflow
-
-
-def fan() -> Workflow:
-    """W3: one item, many children, then a join."""
-    workflow = Workflow("fan")
-
-    @workflow.stage
-    async def split(item: dict[str, Any]) -> FanOut:
-        return FanOut([SubTask(f"child-{number}") for number in range(item["n"])])
-
-    @split.subtask
-    async def child(item: dict[str, Any]) -> dict[str, int]:
-        return {"n": 1}
-
-    @workflow.stage
-    async def join(item: dict[str, Any], split: dict[str, Any]) -> int:
-        return len(split)
-
-    return workflow
-
-
-def items(count: int) -> Iterator[dict[str, Any]]:
-    """Items from a generator, as a source gives them."""
-    for number in range(count):
-        yield {"id": f"item-{number}", "n": number}
-
-
-async def moved(workflow: Workflow, store: StateStore, count: int, in_flight: int) -> float:
-    """Seconds to move all items; asserts that every stage of every item is completed."""
-    began = time.perf_counter()
-    async with Engine(workflow, store) as engine:
-        await engine.run(items(count), concurrency=in_flight)
-    elapsed = time.perf_counter() - began
-    counts = await store.counts()
-    assert all(states == {StageState.COMPLETED: count} for states in counts.stages.values()), counts
-    return elapsed
-
-
-async def durable(workflow: Workflow, path: Path, count: int, in_flight: int) -> float:
-    """The same on a file."""
-    async with open_store(path) as store:
-        return await moved(workflow, store, count, in_flight)
-
-
-async def fanned(path: Path, children: int) -> float:
-    """Subtasks a second of one fan-out."""
-    async with open_store(path) as store, Engine(fan(), store) as engine:
-        began = time.perf_counter()
-        await engine.run([{"id": "only", "n": children}], concurrency=1000)
-        return children / (time.perf_counter() - began)
+Figures = dict[str, list[float]]
 
 
 def process_ms(*arguments: str) -> float:
@@ -109,27 +49,43 @@ def told(figures: dict[str, float], *, digits: int) -> None:
 
 def throughput(count: int) -> dict[str, float]:
     """Everything in one run: figures of different runs say nothing about each other."""
-    figures: dict[str, float] = {}
+    seen: Figures = defaultdict(list)
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for in_flight, amount in ((1000, count), (10, count // 10), (1, count // 50)):
-            top = ceiling(Path(tempfile.mkdtemp(dir=folder)), amount, in_flight)
-            path = folder / f"w1-{in_flight}.db"
-            rate = 5 * amount / asyncio.run(durable(chain(), path, amount, in_flight))
-            figures[f"W1 {in_flight} in flight, stages/s"] = rate
-            figures[f"W1 {in_flight} in flight, ceiling"] = top
-            figures[f"W1 {in_flight} in flight, share of the ceiling in %"] = 100 * rate / top
-            if in_flight == 1000:
-                figures["W1 bytes an item"] = path.stat().st_size / amount
-        figures["W2 in memory, stages/s"] = 5 * count / asyncio.run(moved(chain(), MemoryStateStore(), count, 1000))
-        for children in (1_000, 10_000):
-            figures[f"W3 {children} subtasks, subtasks/s"] = asyncio.run(fanned(folder / f"w3-{children}.db", children))
-        bare = process_ms("-c", "pass")
-        figures["W4 import treadle, ms"] = process_ms("-c", "import treadle") - bare
-        peak = subprocess.run([sys.executable, "-m", "benchmarks.memory", str(10 * count)], check=True, capture_output=True)
-        figures[f"Peak memory of {10 * count} items from a generator, MB"] = float(peak.stdout)
-        figures["W4 treadle status, ms"] = process_ms("-m", "treadle.cli", "status", "--store", str(folder / "w1-1.db"))
-    return figures
+        for place in range(ROUNDS):
+            folder = Path(name) / str(place)
+            folder.mkdir()
+            one_round(folder, count, seen)
+        processes(folder, count, seen)
+    return {label: median(values) for label, values in seen.items()}
+
+
+def one_round(folder: Path, count: int, seen: Figures) -> None:
+    """Each workload once, each beside its ceiling."""
+    for in_flight, amount in ((1000, count), (10, count // 10), (1, count // 50)):
+        path, lag = folder / f"w1-{in_flight}.db", Lag()
+        top = ceiling(Path(tempfile.mkdtemp(dir=folder)), amount, in_flight)
+        rate = 5 * amount / asyncio.run(durable(chain(), path, amount, in_flight))
+        seen[f"W1 {in_flight} in flight, stages/s"].append(rate)
+        seen[f"W1 {in_flight} in flight, ceiling"].append(top)
+        seen[f"W1 {in_flight} in flight, share of the ceiling in %"].append(100 * rate / top)
+        if in_flight == 1000:
+            seen["W1 bytes an item"].append(path.stat().st_size / amount)
+            asyncio.run(durable(chain(), folder / "lag.db", amount, in_flight, lag))
+            seen["W1 1000 in flight, loop lag p99, ms"].append(lag.p99())
+    seen["W2 in memory, stages/s"].append(5 * count / asyncio.run(in_memory(chain(), count, 1000)))
+    for children in (1_000, 10_000):
+        seen[f"W3 {children} subtasks, subtasks/s"].append(asyncio.run(fanned(folder / f"w3-{children}.db", children)))
+    seen["W6 batches of 256 in memory, items/s"].append(count / asyncio.run(in_memory(batched(), count, 2048)))
+    seen["W6 batches of 256 durable, items/s"].append(count / asyncio.run(durable(batched(), folder / "w6.db", count, 2048)))
+
+
+def processes(folder: Path, count: int, seen: Figures) -> None:
+    """What whole processes cost."""
+    bare = process_ms("-c", "pass")
+    seen["W4 import treadle, ms"].append(process_ms("-c", "import treadle") - bare)
+    seen["W4 treadle status, ms"].append(process_ms("-m", "treadle.cli", "status", "--store", str(folder / "w1-1.db")))
+    peak = subprocess.run([sys.executable, "-m", "benchmarks.memory", str(10 * count)], check=True, capture_output=True)
+    seen[f"Peak memory of {10 * count} items from a generator, MB"].append(float(peak.stdout))
 
 
 if __name__ == "__main__":
