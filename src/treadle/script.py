@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
@@ -40,26 +40,39 @@ def run(
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return to_the_end(run_async(workflow, items, store=store, concurrency=concurrency))
+        return to_the_end(_run(workflow, items, store, concurrency))
     raise TreadleError(
         "run() cannot be called where an event loop runs; use `async with Engine(workflow, store) as engine` there"
     )
 
 
+async def _run(
+    workflow: Workflow, items: Iterable[Any] | AsyncIterable[Any] | None, store: StateStore | str | Path, concurrency: int
+) -> RunReport:
+    opening = nullcontext(store) if isinstance(store, StateStore) else open_store(store)
+    async with opening as opened:
+        return await run_async(Engine(workflow, opened), opened, items, concurrency=concurrency)
+
+
 async def run_async(
-    workflow: Workflow,
+    engine: Engine,
+    store: StateStore,
     items: Iterable[Any] | AsyncIterable[Any] | None,
     *,
-    store: StateStore | str | Path,
     concurrency: int,
-    watch: Any = None,
+    watch: Callable[[Engine, StateStore], Coroutine[Any, Any, None]] | None = None,
+    forever: bool = False,
 ) -> RunReport:
-    """The same inside a loop; ``watch(engine, store)`` is a coroutine that runs beside it until it ends."""
-    opening = nullcontext(store) if isinstance(store, StateStore) else open_store(store)
-    async with opening as opened, Engine(workflow, opened) as engine:
+    """What the engine reports when it has run, or (``forever``) has worked, in good order with signals.
+
+    ``watch(engine, store)`` runs beside it until it ends.
+    """
+    async with engine:
         with _stopping_on_signals(engine):
-            watching = asyncio.create_task(watch(engine, opened)) if watch is not None else None
+            watching = asyncio.create_task(watch(engine, store)) if watch is not None else None
             try:
+                if forever:
+                    return await engine.work(concurrency=concurrency)
                 return await engine.run(items, concurrency=concurrency)
             finally:
                 if watching is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 import time
 from collections.abc import Mapping
 
@@ -14,10 +13,10 @@ from treadle.clock import now_us
 from treadle.codec import ItemCodec
 from treadle.driver import Driver, Observer
 from treadle.errors import InvalidItem, ItemConflict, LeaseLost, TreadleError
-from treadle.presence import is_gone
+from treadle.membership import Membership
 from treadle.source import Source
-from treadle.state import ItemState, Rest
-from treadle.store import NewItem, StateStore
+from treadle.state import ItemState, Mode, Rest
+from treadle.store import Claimed, NewItem, StateStore
 
 log: logging.Logger = logging.getLogger("treadle.worker")
 
@@ -25,32 +24,6 @@ _PATIENCE = 2.0
 """Seconds that what was cancelled has to end; a coroutine that ignores it is left behind then."""
 _POLL = 0.5
 """Seconds after which a worker looks for what other processes did: decisions, retries, new items."""
-
-
-class Heartbeat:
-    """Tells the store from a thread of its own that this worker lives, so that a busy event loop is not taken for a death."""
-
-    def __init__(self, store: StateStore, worker: int, every: float) -> None:
-        self._store = store
-        self._worker = worker
-        self._every = every
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="treadle-heartbeat", daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        while not self._stop.wait(self._every):
-            try:
-                if not self._store.beat(self._worker):
-                    log.error("worker %s was taken for dead; others may have its items", self._worker)
-                    return
-            except TreadleError as error:
-                log.warning("heartbeat of worker %s failed, trying again: %s", self._worker, error)
-
-    def stop(self) -> None:
-        """Return when the thread has ended."""
-        self._stop.set()
-        self._thread.join()
 
 
 class Intake:
@@ -92,16 +65,15 @@ class Worker:
         self,
         surroundings: Surroundings,
         store: StateStore,
-        number: int,
+        place: Membership,
         *,
-        lease: float,
         limits: Mapping[str, asyncio.Semaphore],
         observe: Observer,
     ) -> None:
         self._surroundings = surroundings
         self._store = store
-        self._number = number
-        self._lease_us = int(lease * 1_000_000)
+        self._place = place
+        self._mode = Mode.RUNNING
         self._limits = limits
         self._observe = observe
         self._drivers: dict[str, tuple[Driver, asyncio.Task[Rest | None]]] = {}
@@ -140,13 +112,16 @@ class Worker:
             if not task.done():
                 self._leave_behind(driver)
 
-    async def run(self, intake: Intake | None, concurrency: int) -> None:
-        """Return when nothing can move any more, or when stopped and everything has been given back."""
+    async def run(self, intake: Intake | None, concurrency: int, *, forever: bool = False) -> None:
+        """Return when nothing can move any more, or when stopped and everything has been given back.
+
+        ``forever`` only the latter: there may always be more to come.
+        """
         feeder = asyncio.create_task(self._feed(intake, concurrency)) if intake is not None else None
         if feeder is not None:
             feeder.add_done_callback(lambda _: self.poke())
         try:
-            await self._move(feeder, concurrency)
+            await self._move(feeder, concurrency, forever=forever)
         except asyncio.CancelledError:
             self.stop(now=True)
             raise
@@ -180,7 +155,7 @@ class Worker:
         self._poke.set()
         self._hungry.set()
 
-    async def _move(self, feeder: asyncio.Task[None] | None, concurrency: int) -> None:
+    async def _move(self, feeder: asyncio.Task[None] | None, concurrency: int, *, forever: bool) -> None:
         """The loop: claim while there is room, else wait until something happens."""
         while self._fatal is None:
             self._poke.clear()
@@ -188,8 +163,8 @@ class Worker:
             room = concurrency - len(self._drivers)
             if not self._stopping and room > 0:
                 wake = await self._claim(room, concurrency)
-            fed = feeder is None or feeder.done()
-            if not self._drivers and (self._stopping or (fed and wake is None)):
+            idle = (feeder is None or feeder.done()) and wake is None and not self._may_come(forever=forever)
+            if not self._drivers and (self._stopping or idle):
                 return
             if self._give_up is not None and time.monotonic() > self._give_up:
                 return
@@ -197,6 +172,10 @@ class Worker:
             if self._drivers and len(self._drivers) > concurrency * 7 // 8:
                 # Claiming one item at a time would cost a transaction each; a moment later there is room for many.
                 await self._pause(None, at_most=0.02)
+
+    def _may_come(self, *, forever: bool) -> bool:
+        """Whether there may be something to claim later, though there is nothing now."""
+        return forever or self._mode is Mode.PAUSED or self._place.doubts
 
     async def _pause(self, wake: int | None, at_most: float = _POLL) -> None:
         seconds = at_most if wake is None else min(max(wake - now_us(), 0) / 1_000_000, at_most)
@@ -208,7 +187,7 @@ class Worker:
 
     async def _claim(self, room: int, concurrency: int) -> int | None:
         """Claim and start items; when the next one wants to be claimed."""
-        claimed = await self._store.claim(self._number, room, now_us(), lease=self._lease_us, is_gone=is_gone)
+        claimed = await self._claimed(room)
         self._ahead = max(self._ahead - len(claimed.items), 0)
         if not claimed.items:
             # Others took what this worker added: nothing of it is ahead any more.
@@ -218,12 +197,30 @@ class Worker:
             self.start(state, concurrency)
         return claimed.wake
 
+    async def _claimed(self, room: int, only: str | None = None) -> Claimed:
+        """What the store gives; a worker that was taken for dead lets go of everything and comes back as a new one."""
+        try:
+            claimed = await self._store.claim(self._place.number, room, now_us(), is_dead=self._place.is_dead, only=only)
+        except LeaseLost as error:
+            log.error("%s; it lets go of %s items and begins anew", error, len(self._drivers))  # noqa: TRY400 - it goes on
+            for item_id in list(self._drivers):
+                await self.abandon(item_id)
+            await self._place.join()
+            return Claimed([], now_us())
+        if claimed.mode is not self._mode:
+            self._mode = claimed.mode
+            log.info("this store is %s", claimed.mode.value)
+        if claimed.mode is Mode.DRAINING:
+            self._stopping = True
+            self._hungry.set()
+        return claimed
+
     async def advance(self, item_id: str, window: int) -> None:
         """Move one item as far as it can go, waiting for its due retries; if it moves already, wait for that."""
         while not self._stopping:
             if item_id in self._drivers:
                 await asyncio.wait({self._drivers[item_id][1]})
-            claimed = await self._store.claim(self._number, 1, now_us(), lease=self._lease_us, is_gone=is_gone, only=item_id)
+            claimed = await self._claimed(1, item_id)
             if not claimed.items:
                 return
             rest = await self.start(claimed.items[0], window)

@@ -158,7 +158,7 @@ async def test_a_value_that_sqlite_cannot_take_is_told_and_the_store_goes_on(sto
     arrival = Transition(1, rest=Rest(ItemPhase.PENDING, 1))
     await store.add([NewItem("a", "{}"), NewItem("b", "{}")], arrival)
     worker = await store.enlist(identity())
-    first, second = (await store.claim(worker, 2, 2, lease=10**12, is_gone=lambda _: False)).items
+    first, second = (await store.claim(worker, 2, 2, is_dead=lambda _: False)).items
     too_large = Transition(2, stages=[StageRow("scan", StageState.COMPLETED, 2**70, 2)])
     fine = Transition(2, stages=[StageRow("scan", StageState.COMPLETED, 1, 2)])
     async with asyncio.timeout(10):

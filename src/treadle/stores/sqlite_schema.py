@@ -14,7 +14,7 @@ from pathlib import Path
 from treadle.clock import to_us
 from treadle.errors import SchemaTooNew, StoreCorrupt, StoreError, StoreFull, StoreUnavailable
 
-VERSION = 2
+VERSION = 3
 STATES = ("pending", "running", "completed", "failed", "awaiting_review", "skipped")
 """Stored as their places here."""
 
@@ -135,6 +135,7 @@ def _version(con: sqlite3.Connection, path: str) -> int:
 
 
 def _migrate(con: sqlite3.Connection, path: str) -> None:
+    """Every step up to the current version, in one transaction."""
     con.execute("BEGIN IMMEDIATE")
     try:
         # Another process may have been faster while this one waited for the lock.
@@ -143,8 +144,10 @@ def _migrate(con: sqlite3.Connection, path: str) -> None:
             con.execute("ALTER TABLE stage_statuses RENAME TO old_stages")
             con.execute("ALTER TABLE subtask_statuses RENAME TO old_subtasks")
             con.execute("DROP INDEX IF EXISTS idx_stage_state")
-        if version < VERSION:
-            _run(con, files("treadle.stores").joinpath("migrations/0002_items.sql").read_text())
+        steps = {int(file.name[:4]): file for file in files("treadle.stores").joinpath("migrations").iterdir()}
+        for number in sorted(steps):
+            if number > version:
+                _run(con, steps[number].read_text())
         if version == 1:
             _carry_over(con)
         if version == 0:
@@ -153,7 +156,8 @@ def _migrate(con: sqlite3.Connection, path: str) -> None:
         con.execute("INSERT INTO schema_version (version) VALUES (?)", (VERSION,))
         con.execute("COMMIT")
     except BaseException:
-        con.execute("ROLLBACK")
+        if con.in_transaction:
+            con.execute("ROLLBACK")
         raise
 
 
