@@ -75,7 +75,7 @@ def workers(*, store: str | None = None, format: Format = "table") -> int:  # no
 
 
 async def _workers(url: str | None, format: Format) -> int:  # noqa: A002
-    async with existing_store(url) as store:
+    async with existing_store(url, read_only=True) as store:
         rows, control = await store.workers(), await store.steer()
     gone = await asyncio.to_thread(lambda: {row.number for row in rows if is_gone(row.who)})
     if format == "json":

@@ -33,6 +33,7 @@ from treadle.store import (
 from treadle.stores import sqlite_workers
 from treadle.stores.opening import Opening
 from treadle.stores.shared import merge_attempts, other_workflow, removed_stages, taken_for_dead, workflow_event
+from treadle.stores.sqlite_reading import NoWriter, open_for_reading
 from treadle.stores.sqlite_rows import (
     CODE_OF,
     PHASE_CODE,
@@ -79,12 +80,12 @@ class SqliteStateStore(StateStore):
                 ...
     """
 
-    def __init__(self, path: str, con: Con) -> None:
+    def __init__(self, path: str, con: Con, *, read_only: bool = False) -> None:
         self._path = path
         self._names = Names()
         self._names.read(con)
-        self._writer = Writer(con, path, self._write_changes)
-        self._reader: Con | None = None if path == ":memory:" else connect(path, read_only=True)
+        self._writer: Writer | NoWriter = NoWriter(path) if read_only else Writer(con, path, self._write_changes)
+        self._reader: Con | None = con if read_only else None if path == ":memory:" else connect(path, read_only=True)
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="treadle-reader")
         self._beating: Con | None = None
         self._beat_lock = threading.Lock()
@@ -92,9 +93,13 @@ class SqliteStateStore(StateStore):
         self._forks = _forks
 
     @classmethod
-    def open(cls, path: str | Path) -> Opening[SqliteStateStore]:
-        """The store in that file, made or upgraded if need be; ``await`` it or ``async with`` it."""
-        return Opening(lambda: cls._opened(str(path)))
+    def open(cls, path: str | Path, *, read_only: bool = False) -> Opening[SqliteStateStore]:
+        """The store in that file, made or upgraded if need be; ``await`` it or ``async with`` it.
+
+        With ``read_only`` nothing is made, upgraded or written, and what would write raises ``StoreUnavailable``: so a
+        file or a file system that cannot be written can be read.
+        """
+        return Opening(lambda: cls._opened(str(path), read_only=read_only))
 
     @classmethod
     def open_in_memory(cls) -> Opening[SqliteStateStore]:
@@ -102,11 +107,11 @@ class SqliteStateStore(StateStore):
         return Opening(lambda: cls._opened(":memory:"))
 
     @classmethod
-    async def _opened(cls, path: str) -> SqliteStateStore:
+    async def _opened(cls, path: str, *, read_only: bool = False) -> SqliteStateStore:
         def open_it() -> SqliteStateStore:
-            con = open_file(path)
+            con = open_for_reading(path) if read_only else open_file(path)
             with mapping_errors(path):
-                return cls(path, con)
+                return cls(path, con, read_only=read_only)
 
         return await asyncio.to_thread(open_it)
 

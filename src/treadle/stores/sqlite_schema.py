@@ -13,6 +13,7 @@ from pathlib import Path
 
 from treadle.clock import to_us
 from treadle.errors import SchemaTooNew, StoreCorrupt, StoreError, StoreFull, StoreUnavailable
+from treadle.stores.filesystem import refused_as_network
 
 VERSION = 3
 STATES = ("pending", "running", "completed", "failed", "awaiting_review", "skipped")
@@ -70,11 +71,13 @@ def open_file(path: str) -> sqlite3.Connection:
         StoreUnavailable: it cannot be opened.
     """
     if path != ":memory:":
+        if reason := refused_as_network(path):
+            raise StoreUnavailable(reason)
         _check_file(path)
     with mapping_errors(path):
         con = connect(path)
         try:
-            version = _version(con, path)
+            version = stored_version(con, path)
             if version > VERSION:
                 raise SchemaTooNew(f"store {path} has schema {version}, this Treadle knows up to {VERSION}; upgrade Treadle")
             if path != ":memory:":
@@ -105,22 +108,31 @@ def _use_wal(con: sqlite3.Connection) -> None:
 
 
 def _check_file(path: str) -> None:
+    """There is a file, made now if need be, and it is no other kind of file."""
     try:
-        with Path(path).open("rb") as file:
-            head = file.read(len(_HEADER))
+        check_header(path)
     except FileNotFoundError:
         try:
             os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
         except OSError as error:
             raise StoreUnavailable(f"store {path} cannot be made: {error.strerror}") from error
-        return
+
+
+def check_header(path: str) -> None:
+    """Return if the file is empty or begins as a database does; ``FileNotFoundError`` if there is none."""
+    try:
+        with Path(path).open("rb") as file:
+            head = file.read(len(_HEADER))
+    except FileNotFoundError:
+        raise
     except OSError as error:
         raise StoreUnavailable(f"store {path} cannot be opened: {error.strerror}") from error
     if head and head != _HEADER:
         raise StoreCorrupt(f"{path} is no SQLite database; name another file for the store")
 
 
-def _version(con: sqlite3.Connection, path: str) -> int:
+def stored_version(con: sqlite3.Connection, path: str) -> int:
+    """The version of the schema in the file; 0 if it is empty."""
     tables = {row[0] for row in con.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")}
     if not tables:
         return 0
@@ -139,7 +151,7 @@ def _migrate(con: sqlite3.Connection, path: str) -> None:
     con.execute("BEGIN IMMEDIATE")
     try:
         # Another process may have been faster while this one waited for the lock.
-        version = _version(con, path)
+        version = stored_version(con, path)
         if version == 1:
             con.execute("ALTER TABLE stage_statuses RENAME TO old_stages")
             con.execute("ALTER TABLE subtask_statuses RENAME TO old_subtasks")
