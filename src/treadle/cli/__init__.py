@@ -34,7 +34,8 @@ _COMMANDS = {
     "graph": ("treadle.cli.defining:graph", "draw a workflow"),
     "check": ("treadle.cli.defining:check", "find every problem of a workflow"),
     "export": ("treadle.cli.reading:export", "every item as JSON lines or CSV"),
-    "doctor": ("treadle.cli.reading:doctor", "what is wrong, and what to do"),
+    "backup": ("treadle.cli.keeping:backup", "copy the store beside whoever works on it"),
+    "doctor": ("treadle.cli.keeping:doctor", "what is wrong, and what to do"),
 }
 _REVIEW = {
     "list": ("treadle.cli.review_looking:review_list", "what waits, or was decided"),
