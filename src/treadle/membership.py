@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 
-from treadle.errors import TreadleError
+from treadle.errors import StoreError, TreadleError
 from treadle.presence import DeathWatch, identity
 from treadle.store import StateStore, WorkerRow
 
@@ -65,7 +65,11 @@ class Membership:
     async def leave(self) -> None:
         """Its heart beats no more, and what it still held is free."""
         await self._silence()
-        await self._store.retire(self.number)
+        try:
+            await self._store.retire(self.number)
+        except StoreError as error:
+            # Others see that it is gone and take over what it held.
+            log.warning("worker %s could not be signed off: %s", self.number, error)
 
     async def _silence(self) -> None:
         if self._heartbeat is not None:

@@ -211,7 +211,9 @@ class StateStore(ABC):
     def commit(self, state: ItemState, change: Transition) -> Awaitable[None]:
         """Write ``change`` under the claim of ``state``; a ``rest`` in it gives the item back.
 
-        An item that somebody revised meanwhile is due again at once when it is given back.
+        An item that somebody revised meanwhile is due again at once when it is given back. A fault that may pass (a full
+        disk, a lock) is waited out, in order: what the change tells of has been done already. An error that leaves open
+        whether the change was written is settled by reading back before anybody is told.
 
         Raises:
             LeaseLost: the claim is no more; nothing was written.

@@ -12,7 +12,7 @@ from treadle.attempt import Surroundings
 from treadle.clock import now_us
 from treadle.codec import ItemCodec
 from treadle.driver import Driver, Observer
-from treadle.errors import InvalidItem, ItemConflict, LeaseLost, TreadleError
+from treadle.errors import InvalidItem, ItemConflict, LeaseLost, StoreError, TreadleError
 from treadle.membership import Membership
 from treadle.source import Source
 from treadle.state import ItemState, Mode, Rest
@@ -22,6 +22,8 @@ log: logging.Logger = logging.getLogger("treadle.worker")
 
 _PATIENCE = 2.0
 """Seconds that what was cancelled has to end; a coroutine that ignores it is left behind then."""
+_RETRY_US = 500_000
+"""Microseconds after which a store that could not be written is asked again."""
 _POLL = 0.5
 """Seconds after which a worker looks for what other processes did: decisions, retries, new items."""
 
@@ -49,9 +51,20 @@ class Intake:
             if fresh.setdefault(new.id, new) != new:
                 self._refuse(ItemConflict(new.id))
         if fresh:
-            for identity in await self._store.add(list(fresh.values()), decide.arrive(self._flow, now_us())):
+            for identity in await self._added(list(fresh.values())):
                 self._refuse(ItemConflict(identity))
         return len(items)
+
+    async def _added(self, items: list[NewItem]) -> list[str]:
+        """What was read is not lost to a disk that is full for a while."""
+        while True:
+            try:
+                return await self._store.add(items, decide.arrive(self._flow, now_us()))
+            except StoreError as error:
+                if not error.may_pass:
+                    raise
+                log.warning("cannot add items now, trying again: %s", error)
+                await asyncio.sleep(_RETRY_US / 1_000_000)
 
     def _refuse(self, error: TreadleError) -> None:
         log.warning("item not taken: %s", error)
@@ -207,6 +220,11 @@ class Worker:
                 await self.abandon(item_id)
             await self._place.join()
             return Claimed([], now_us())
+        except StoreError as error:
+            if not error.may_pass or only is not None:
+                raise
+            log.warning("cannot claim now, trying again: %s", error)
+            return Claimed([], now_us() + _RETRY_US)
         if claimed.mode is not self._mode:
             self._mode = claimed.mode
             log.info("this store is %s", claimed.mode.value)

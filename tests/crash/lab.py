@@ -16,6 +16,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+LONG = bool(os.environ.get("TREADLE_CRASH_LONG"))
+"""Whether there is time for the long version (`make crash`)."""
+
 
 def until(found: Callable[[], T], seconds: float = 20.0, every: float = 0.005) -> T:
     """The first true answer; asked again and again, so that no test sleeps for a result."""

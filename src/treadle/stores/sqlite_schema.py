@@ -35,12 +35,18 @@ _KINDS: dict[int, type[StoreError]] = {
 }
 
 
+_PASSING = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+"""Faults of a disk or a lock, which may be over a moment later."""
+
+
 def mapped(error: sqlite3.Error, path: str) -> StoreError:
     """Our error for one of SQLite's."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code == 0 and "decode" in str(error):
         code = sqlite3.SQLITE_CORRUPT
-    return _KINDS.get(code, StoreError)(f"store {path}: {error}")
+    told = _KINDS.get(code, StoreError)(f"store {path}: {error}")
+    told.may_pass = code in _PASSING
+    return told
 
 
 @contextmanager
@@ -82,17 +88,22 @@ def open_file(path: str) -> sqlite3.Connection:
                 raise SchemaTooNew(f"store {path} has schema {version}, this Treadle knows up to {VERSION}; upgrade Treadle")
             if path != ":memory:":
                 _use_wal(con)
-            # FULL: a power cut loses nothing acknowledged. No autocheckpoint: SQLite before 3.51.3 has a race
-            # between checkpoints and commits that only a checkpoint holding the writer's lock avoids.
-            con.execute("PRAGMA synchronous=FULL")
-            con.execute("PRAGMA wal_autocheckpoint=0")
-            con.execute("PRAGMA cache_size=-32768")
+            prepare(con)
             if version < VERSION:
                 _migrate(con, path)
         except BaseException:
             con.close()
             raise
     return con
+
+
+def prepare(con: sqlite3.Connection) -> None:
+    """What this connection commits, a power cut does not lose."""
+    # No autocheckpoint: SQLite before 3.51.3 has a race between checkpoints and commits that only a checkpoint
+    # holding the writer's lock avoids.
+    con.execute("PRAGMA synchronous=FULL")
+    con.execute("PRAGMA wal_autocheckpoint=0")
+    con.execute("PRAGMA cache_size=-32768")
 
 
 def _use_wal(con: sqlite3.Connection) -> None:
