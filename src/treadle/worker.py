@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Mapping
 
-from treadle import decide
+from treadle import decide, logged
 from treadle.attempt import Surroundings
 from treadle.clock import now_us
 from treadle.codec import ItemCodec
@@ -15,8 +15,9 @@ from treadle.driver import Driver, Observer
 from treadle.errors import InvalidItem, ItemConflict, LeaseLost, StoreError, TreadleError
 from treadle.membership import Membership
 from treadle.source import Source
-from treadle.state import ItemState, Mode, Rest
+from treadle.state import ItemState, Mode, Rest, Transition
 from treadle.store import Claimed, NewItem, StateStore
+from treadle.suspects import Suspects
 
 log: logging.Logger = logging.getLogger("treadle.worker")
 
@@ -90,6 +91,7 @@ class Worker:
         self._limits = limits
         self._observe = observe
         self._drivers: dict[str, tuple[Driver, asyncio.Task[Rest | None]]] = {}
+        self._suspects = Suspects()
         self._fatal: BaseException | None = None
         self._ahead = 0
         self._stopping = False
@@ -165,6 +167,7 @@ class Worker:
     def _forget(self, driver: Driver) -> None:
         if driver.item_id in self._drivers and self._drivers[driver.item_id][0] is driver:
             del self._drivers[driver.item_id]
+            self._suspects.ended(driver.item_id)
         self._poke.set()
         self._hungry.set()
 
@@ -174,7 +177,7 @@ class Worker:
             self._poke.clear()
             wake = None
             room = concurrency - len(self._drivers)
-            if not self._stopping and room > 0:
+            if not self._stopping and room > 0 and not self._run_apart():
                 wake = await self._claim(room, concurrency)
             idle = (feeder is None or feeder.done()) and wake is None and not self._may_come(forever=forever)
             if not self._drivers and (self._stopping or idle):
@@ -188,7 +191,13 @@ class Worker:
 
     def _may_come(self, *, forever: bool) -> bool:
         """Whether there may be something to claim later, though there is nothing now."""
-        return forever or self._mode is Mode.PAUSED or self._place.doubts
+        return forever or self._mode is Mode.PAUSED or self._place.doubts or bool(self._suspects)
+
+    def _run_apart(self) -> bool:
+        """Start suspects whose turn it is; whether there are any, so that nothing else may be claimed."""
+        for state, window in self._suspects.next(len(self._drivers)):
+            self.start(state, window, apart=True)
+        return bool(self._suspects)
 
     async def _pause(self, wake: int | None, at_most: float = _POLL) -> None:
         seconds = at_most if wake is None else min(max(wake - now_us(), 0) / 1_000_000, at_most)
@@ -206,9 +215,32 @@ class Worker:
             # Others took what this worker added: nothing of it is ahead any more.
             self._ahead = 0
         self._hungry.set()
+        suspects = []
         for state in claimed.items:
-            self.start(state, concurrency)
+            if decide.was_in_flight(state) or decide.suspicion(state):
+                suspects.append(state)
+            else:
+                self.start(state, concurrency)
+        if suspects:
+            await asyncio.gather(*map(self._recover, suspects))
+            self.poke()
         return claimed.wake
+
+    async def _recover(self, state: ItemState) -> None:
+        """What a dead worker left running is put back before anything else happens to it; the item waits for its turn."""
+        if decide.was_in_flight(state):
+            flow = self._surroundings.flow
+            decide.count(flow, state)
+            change = decide.recover(flow, state, now_us())
+            decide.apply(flow, state, change)
+            try:
+                await self._store.commit(state, change)
+            except LeaseLost as error:
+                log.warning("%s", error, extra={"item": state.id})
+                return
+            self._observe(state, change)
+            logged.tell(log, state, change)
+        self._suspects.put(state)
 
     async def _claimed(self, room: int, only: str | None = None) -> Claimed:
         """What the store gives; a worker that was taken for dead lets go of everything and comes back as a new one."""
@@ -218,6 +250,7 @@ class Worker:
             log.error("%s; it lets go of %s items and begins anew", error, len(self._drivers))  # noqa: TRY400 - it goes on
             for item_id in list(self._drivers):
                 await self.abandon(item_id)
+            self._suspects.clear()
             await self._place.join()
             return Claimed([], now_us())
         except StoreError as error:
@@ -248,9 +281,22 @@ class Worker:
                 return
             await asyncio.sleep(max(rest.wake - now_us(), 0) / 1_000_000)
 
-    def start(self, state: ItemState, window: int) -> asyncio.Task[Rest | None]:
-        """Drive an item that was claimed."""
-        driver = Driver(self._surroundings, self._store, state, window=window, limits=self._limits, observe=self._observe)
+    def start(self, state: ItemState, window: int, *, apart: bool = False) -> asyncio.Task[Rest | None]:
+        """Drive an item that was claimed; one that runs ``apart`` only until nothing of it is under suspicion."""
+
+        def observe(state: ItemState, change: Transition) -> None:
+            self._observe(state, change)
+            if not decide.suspicion(state):
+                driver.drain()
+
+        driver = Driver(
+            self._surroundings,
+            self._store,
+            state,
+            window=window,
+            limits=self._limits,
+            observe=observe if apart else self._observe,
+        )
         task = asyncio.create_task(self._drive(driver))
         self._drivers[state.id] = (driver, task)
         return task
