@@ -23,13 +23,13 @@ from treadle.executor import Processes, Threads
 from treadle.failure import safe_text
 from treadle.inbox import Inbox
 from treadle.limits import Limits
+from treadle.membership import Membership
 from treadle.outcome import Approve, Decision, Reject
-from treadle.presence import identity
 from treadle.source import open_source
 from treadle.state import ItemPhase, ItemState, StageState, Transition
 from treadle.status import PipelineStatus, RunReport, item_status
 from treadle.store import ItemId, NewItem, StateStore
-from treadle.worker import Heartbeat, Intake, Worker
+from treadle.worker import Intake, Worker
 from treadle.workflow import Workflow
 
 log: logging.Logger = logging.getLogger("treadle.engine")
@@ -50,6 +50,7 @@ class Engine:
         store: where its state is kept; the engine does not close it.
         lease: seconds without a heartbeat after which others may take this engine's items.
         grace: seconds that running stages have to end after ``stop()``.
+        name: what people see of this worker; host and pid without one.
 
     Example:
         .. code-block:: python
@@ -58,13 +59,16 @@ class Engine:
                 report = await engine.run(items, concurrency=100)
     """
 
-    def __init__(self, workflow: Workflow, store: StateStore, *, lease: float = 30.0, grace: float = 10.0) -> None:
+    def __init__(
+        self, workflow: Workflow, store: StateStore, *, lease: float = 30.0, grace: float = 10.0, name: str | None = None
+    ) -> None:
         if not lease > 0:
             raise ValueError(f"Engine(lease={lease!r}): seconds, more than 0")
         self._workflow = workflow
         self._store = store
         self._lease = lease
         self._grace = grace
+        self._name = name
         self._flow: Definition = workflow.definition
         self._observers: list[Callable[[ItemState, Transition], None]] = []
         self._followers: set[asyncio.Event] = set()
@@ -93,12 +97,11 @@ class Engine:
             batches = Batches(threads, limits)
             stack.push_async_callback(batches.close)
             surroundings = Surroundings(self._flow, state, threads, processes, batches)
-            number = await self._store.enlist(await asyncio.to_thread(identity))
-            stack.push_async_callback(self._store.retire, number)
-            heartbeat = Heartbeat(self._store, number, self._lease / 3)
-            stack.push_async_callback(asyncio.to_thread, heartbeat.stop)
-            self._worker = Worker(surroundings, self._store, number, lease=self._lease, limits=limits, observe=self._observe)
-            self._surroundings, self._number = surroundings, number
+            place = Membership(self._store, self._lease, self._name)
+            await place.join()
+            stack.push_async_callback(place.leave)
+            self._worker = Worker(surroundings, self._store, place, limits=limits, observe=self._observe)
+            self._surroundings = surroundings
             self._exit = stack.pop_all()
         return self
 
@@ -136,10 +139,8 @@ class Engine:
                 others have moved. ``__notes__`` count those beyond the first.
             StoreError: the store refused. What was acknowledged is safe; run again.
         """
-        if concurrency < 1:
-            raise ValueError(f"run(concurrency={concurrency!r}): a whole number, 1 or more")
-        began, before = time.monotonic(), self._attempts
-        async with self._running() as worker:
+        _check_concurrency("run", concurrency)
+        async with self._running() as worker, self._reporting() as reports:
             intake = None
             if items is not None:
                 intake = self._intake = Intake(self._store, self._surroundings, open_source(items))
@@ -149,15 +150,37 @@ class Engine:
                 self._intake = None
                 if intake is not None:
                     await intake.source.close()
-            counts = (await self._store.counts()).phases
-        report = RunReport(
-            **{phase.value: counts.get(phase, 0) for phase in ItemPhase},
-            stages_run=self._attempts - before,
-            elapsed=time.monotonic() - began,
-        )
         if intake is not None:
             _raise_problems(intake)
-        return report
+        return reports[0]
+
+    async def work(self, *, concurrency: int = 100) -> RunReport:
+        """Move what the store holds and whatever anybody adds to it, until told to stop or the store is drained.
+
+        New items, due retries, expired reviews and what other processes decide are picked up within a second.
+
+        Raises:
+            StoreError: the store refused. What was acknowledged is safe; start again.
+        """
+        _check_concurrency("work", concurrency)
+        async with self._running() as worker, self._reporting() as reports:
+            await worker.run(None, concurrency, forever=True)
+        return reports[0]
+
+    @asynccontextmanager
+    async def _reporting(self) -> AsyncIterator[list[RunReport]]:
+        """A list that holds the report of what was done inside, afterwards."""
+        began, before = time.monotonic(), self._attempts
+        reports: list[RunReport] = []
+        yield reports
+        counts = (await self._store.counts()).phases
+        reports.append(
+            RunReport(
+                **{phase.value: counts.get(phase, 0) for phase in ItemPhase},
+                stages_run=self._attempts - before,
+                elapsed=time.monotonic() - began,
+            )
+        )
 
     @property
     def reading(self) -> bool:
@@ -325,6 +348,11 @@ class Engine:
             self._worker.poke()
         for news in self._followers:
             news.set()
+
+
+def _check_concurrency(where: str, concurrency: int) -> None:
+    if concurrency < 1:
+        raise ValueError(f"{where}(concurrency={concurrency!r}): a whole number, 1 or more")
 
 
 async def _either(news: asyncio.Event, seconds: float) -> None:

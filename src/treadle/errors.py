@@ -97,7 +97,9 @@ class LeaseLost(TreadleError):
 
 
 class StoreError(TreadleError):
-    """The store could not do what was asked."""
+    """The store could not do what was asked; ``may_pass`` says that the same may work a moment later."""
+
+    may_pass: bool = False
 
 
 class StoreUnavailable(StoreError):

@@ -5,12 +5,18 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import time
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
-from treadle.store import WorkerIdentity
+from treadle.clock import now_us
+from treadle.store import WorkerIdentity, WorkerRow
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_PIDS = Path("/proc/self/ns/pid")
+_MARGIN = 1.0
+"""Seconds beyond the lease in which somebody looks again."""
 
 
 def identity(name: str | None = None) -> WorkerIdentity:
@@ -23,16 +29,52 @@ def is_gone(worker: WorkerIdentity) -> bool:
     """Whether that process certainly lives no more. ``False`` when this host cannot tell: then its lease decides."""
     if worker.host != socket.gethostname() or not worker.boot:
         return False
-    if worker.boot != _boot():
+    (boot, _, pids), (ours, _, visible) = worker.boot.partition(" "), _boot().partition(" ")
+    if boot != ours:
         return True
-    return _started(worker.pid) != worker.started
+    # A container that goes by the same name counts its processes on its own.
+    return pids == visible and _started(worker.pid) != worker.started
+
+
+class DeathWatch:
+    """Tells which other workers are dead, by what this process has seen of them.
+
+    A worker whose process is certainly gone is dead at once; any other when its heartbeat has not changed for
+    as long as the lease, by this process's own steady clock: what the clocks of the day say does not matter.
+    """
+
+    def __init__(self, lease: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._lease = lease
+        self._clock = clock
+        self._seen: dict[int, tuple[int, float]] = {}
+        self._doubted: dict[int, float] = {}
+
+    def is_dead(self, worker: WorkerRow) -> bool:
+        """Whether others may have what that worker holds."""
+        if is_gone(worker.who):
+            return True
+        now = self._clock()
+        known = self._seen.get(worker.number)
+        if known is None or known[0] != worker.beat:
+            self._seen[worker.number] = (worker.beat, now)
+            self._doubted.pop(worker.number, None)
+            if known is None and abs(now_us() - worker.beat) > self._lease * 1_000_000:
+                self._doubted[worker.number] = now
+            return False
+        return now - known[1] > self._lease
+
+    @property
+    def doubts(self) -> bool:
+        """Whether somebody looks dead by the clock of the day, and must be watched for a lease before that is certain."""
+        now = self._clock()
+        return any(now - since <= self._lease + _MARGIN for since in self._doubted.values())
 
 
 @lru_cache(maxsize=1)
 def _boot() -> str:
-    """Changes whenever the machine starts; empty where the system does not say (macOS, Windows)."""
+    """Changes whenever the machine starts, and names where pids count; empty where the system does not say (macOS, Windows)."""
     try:
-        return _BOOT_ID.read_text().strip()
+        return f"{_BOOT_ID.read_text().strip()} {_PIDS.readlink()}"
     except OSError:
         return ""
 

@@ -18,17 +18,17 @@ _LINE_EVERY = 5.0
 _STOPPING = "stopping when what runs has ended; once more stops at once, and the next run goes on"
 
 
-async def watch(engine: Engine, store: StateStore) -> None:
-    """Say how it goes: a picture on a terminal, a line every few seconds in a pipe."""
+async def watch(engine: Engine, store: StateStore, *, quiet: bool = False) -> None:
+    """Say how it goes: a picture on a terminal, a line every few seconds in a pipe (``quiet``: if there is news)."""
     pace = _Pace(engine, await store.counts())
     if sys.stderr.isatty():
         await _picture(pace, store)
     else:
-        await _lines(pace, store)
+        await _lines(pace, store, quiet=quiet)
 
 
-async def _lines(pace: _Pace, store: StateStore) -> None:
-    said, since = False, time.monotonic()
+async def _lines(pace: _Pace, store: StateStore, *, quiet: bool) -> None:
+    said, since, before = False, time.monotonic(), ""
     while True:
         await asyncio.sleep(_LOOK)
         if pace.stopping and not said:
@@ -37,7 +37,10 @@ async def _lines(pace: _Pace, store: StateStore) -> None:
         if time.monotonic() - since >= _LINE_EVERY:
             since = time.monotonic()
             counts = await store.counts()
-            print(f"{pace.items(counts)}; {pace.stages(counts)}; {pace.speed(counts)}", file=sys.stderr, flush=True)
+            stands = f"{pace.items(counts)}; {pace.stages(counts)}"
+            if not quiet or stands != before:
+                print(f"{stands}; {pace.speed(counts)}", file=sys.stderr, flush=True)
+            before = stands
 
 
 async def _picture(pace: _Pace, store: StateStore) -> None:

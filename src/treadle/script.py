@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from treadle.attempt import GRACE
 from treadle.engine import Engine
 from treadle.errors import TreadleError
-from treadle.progress import watch
+from treadle.progress import watch as watch_progress
 from treadle.status import RunReport
 from treadle.store import StateStore
 from treadle.stores.opening import open_store
@@ -42,28 +42,41 @@ def run(
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        # A script's output is its own: only a terminal is shown how it goes.
-        watcher = watch if sys.stderr.isatty() else None
-        return to_the_end(run_async(workflow, items, store=store, concurrency=concurrency, watch=watcher))
+        return to_the_end(_run(workflow, items, store, concurrency))
     raise TreadleError(
         "run() cannot be called where an event loop runs; use `async with Engine(workflow, store) as engine` there"
     )
 
 
+async def _run(
+    workflow: Workflow, items: Iterable[Any] | AsyncIterable[Any] | None, store: StateStore | str | Path, concurrency: int
+) -> RunReport:
+    opening = nullcontext(store) if isinstance(store, StateStore) else open_store(store)
+    # A script's output is its own: only a terminal is shown how it goes.
+    watch = watch_progress if sys.stderr.isatty() else None
+    async with opening as opened:
+        return await run_async(Engine(workflow, opened), opened, items, concurrency=concurrency, watch=watch)
+
+
 async def run_async(
-    workflow: Workflow,
+    engine: Engine,
+    store: StateStore,
     items: Iterable[Any] | AsyncIterable[Any] | None,
     *,
-    store: StateStore | str | Path,
     concurrency: int,
     watch: Callable[[Engine, StateStore], Coroutine[Any, Any, None]] | None = None,
+    forever: bool = False,
 ) -> RunReport:
-    """The same inside a loop; ``watch(engine, store)`` runs beside it until it ends."""
-    opening = nullcontext(store) if isinstance(store, StateStore) else open_store(store)
-    async with opening as opened, Engine(workflow, opened) as engine:
+    """What the engine reports when it has run, or (``forever``) has worked, in good order with signals.
+
+    ``watch(engine, store)`` runs beside it until it ends.
+    """
+    async with engine:
         with _stopping_on_signals(engine):
-            watching = asyncio.create_task(watch(engine, opened)) if watch is not None else None
+            watching = asyncio.create_task(watch(engine, store)) if watch is not None else None
             try:
+                if forever:
+                    return await engine.work(concurrency=concurrency)
                 return await engine.run(items, concurrency=concurrency)
             finally:
                 if watching is not None:

@@ -41,6 +41,16 @@ class ItemPhase(StrEnum):
     CANCELLED = "cancelled"
 
 
+class Mode(StrEnum):
+    """Whether workers may claim items of a store."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    """Nobody claims; workers stay and wait."""
+    DRAINING = "draining"
+    """Nobody claims; workers finish what they hold, and end."""
+
+
 _OPEN = frozenset({StageState.PENDING, StageState.RUNNING})
 
 
@@ -413,6 +423,7 @@ class ItemState:
         "fence",
         "id",
         "key",
+        "lost",
         "news",
         "payload",
         "phase",
@@ -440,6 +451,7 @@ class ItemState:
         boards: dict[str, SubtaskBoard] | None = None,
         reviews: dict[str, ReviewRow] | None = None,
         problem: str | None = None,
+        lost: str | None = None,
     ) -> None:
         self.id: str = id
         self.payload: str | None = payload
@@ -458,6 +470,8 @@ class ItemState:
         """The latest review of each stage that was ever asked about."""
         self.stored: dict[str, StageState] = {}
         """How the stages stand in the store, which may be behind ``stages``; for the store's own counters."""
+        self.lost: str | None = lost
+        """JSON: the worker that held it last and did not give it back; its name, host, pid and last sign of life."""
         self.problem: str | None = problem
         """Why its rows cannot be read, in a list that goes on without them."""
         self.unmet: dict[str, int] = {}

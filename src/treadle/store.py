@@ -22,6 +22,7 @@ from treadle.state import (
     Decided,
     ItemPhase,
     ItemState,
+    Mode,
     ReviewRow,
     StageRow,
     StageState,
@@ -52,11 +53,32 @@ class WorkerIdentity(NamedTuple):
     started: str
 
 
+class WorkerRow(NamedTuple):
+    """A worker as the store knows it."""
+
+    number: int
+    who: WorkerIdentity
+    since: int
+    beat: int
+    """Its last sign of life, by its own clock."""
+    holds: int = 0
+    """How many items it holds; only ``workers`` counts them."""
+
+
+class Control(NamedTuple):
+    """Whether workers may claim, who said so and when."""
+
+    mode: Mode = Mode.RUNNING
+    by: str | None = None
+    at: int | None = None
+
+
 class Claimed(NamedTuple):
     """What a claim gave: items with their rows, and when the next unclaimed item wants one (``None``: none does)."""
 
     items: Sequence[ItemState]
     wake: int | None
+    mode: Mode = Mode.RUNNING
 
 
 class Shape(NamedTuple):
@@ -164,14 +186,26 @@ class StateStore(ABC):
         """The worker is gone, and what it still held is free at once."""
 
     @abstractmethod
+    async def workers(self) -> list[WorkerRow]:
+        """Everybody who may claim and has not been found dead, oldest first, with how much each holds."""
+
+    @abstractmethod
+    async def steer(self, mode: Mode | None = None, by: str | None = None) -> Control:
+        """Whether workers may claim from now on; without a ``mode`` nothing changes and the current one comes back."""
+
+    @abstractmethod
     async def claim(
-        self, worker: int, limit: int, now: int, *, lease: int, is_gone: Callable[[WorkerIdentity], bool], only: str | None = None
+        self, worker: int, limit: int, now: int, *, is_dead: Callable[[WorkerRow], bool], only: str | None = None
     ) -> Claimed:
         """Take up to ``limit`` items whose time has come, by priority, then by how long they wait.
 
-        Items of workers that are dead are free: no heartbeat for ``lease`` microseconds, or ``is_gone`` says so.
+        Other workers that ``is_dead`` speaks of are forgotten and their items are free, each with a note in
+        ``ItemState.lost`` of who lost it. While the store's mode is not ``running``, nothing is taken.
         The time of an item whose ``expiry`` has passed has come too, but ``Claimed.wake`` does not tell of expiries.
         ``only`` takes just that item, even if it rests, unless somebody holds it.
+
+        Raises:
+            LeaseLost: this worker itself was taken for dead; it must enlist anew.
         """
 
     @abstractmethod
@@ -182,7 +216,9 @@ class StateStore(ABC):
     def commit(self, state: ItemState, change: Transition) -> Awaitable[None]:
         """Write ``change`` under the claim of ``state``; a ``rest`` in it gives the item back.
 
-        An item that somebody revised meanwhile is due again at once when it is given back.
+        An item that somebody revised meanwhile is due again at once when it is given back. A fault that may pass (a full
+        disk, a lock) is waited out, in order: what the change tells of has been done already. An error that leaves open
+        whether the change was written is settled by reading back before anybody is told.
 
         Raises:
             LeaseLost: the claim is no more; nothing was written.

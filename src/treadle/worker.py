@@ -4,53 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 import time
 
-from treadle import decide
+from treadle import decide, logged
 from treadle.attempt import Surroundings
 from treadle.clock import now_us
 from treadle.codec import ItemCodec
 from treadle.driver import Driver, Observer
-from treadle.errors import InvalidItem, ItemConflict, LeaseLost, TreadleError
+from treadle.errors import InvalidItem, ItemConflict, LeaseLost, StoreError, TreadleError
 from treadle.limits import Limits
-from treadle.presence import is_gone
+from treadle.membership import Membership
 from treadle.source import Source
-from treadle.state import ItemState, Rest
-from treadle.store import NewItem, StateStore
+from treadle.state import ItemState, Mode, Rest, Transition
+from treadle.store import Claimed, NewItem, StateStore
+from treadle.suspects import Suspects
 
 log: logging.Logger = logging.getLogger("treadle.worker")
 
 _PATIENCE = 2.0
 """Seconds that what was cancelled has to end; a coroutine that ignores it is left behind then."""
+_RETRY_US = 500_000
+"""Microseconds after which a store that could not be written is asked again."""
 _POLL = 0.5
 """Seconds after which a worker looks for what other processes did: decisions, retries, new items."""
-
-
-class Heartbeat:
-    """Tells the store from a thread of its own that this worker lives, so that a busy event loop is not taken for a death."""
-
-    def __init__(self, store: StateStore, worker: int, every: float) -> None:
-        self._store = store
-        self._worker = worker
-        self._every = every
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="treadle-heartbeat", daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        while not self._stop.wait(self._every):
-            try:
-                if not self._store.beat(self._worker):
-                    log.error("worker %s was taken for dead; others may have its items", self._worker)
-                    return
-            except TreadleError as error:
-                log.warning("heartbeat of worker %s failed, trying again: %s", self._worker, error)
-
-    def stop(self) -> None:
-        """Return when the thread has ended."""
-        self._stop.set()
-        self._thread.join()
 
 
 class Intake:
@@ -76,9 +52,20 @@ class Intake:
             if fresh.setdefault(new.id, new) != new:
                 self._refuse(ItemConflict(new.id))
         if fresh:
-            for identity in await self._store.add(list(fresh.values()), decide.arrive(self._flow, now_us())):
+            for identity in await self._added(list(fresh.values())):
                 self._refuse(ItemConflict(identity))
         return len(items)
+
+    async def _added(self, items: list[NewItem]) -> list[str]:
+        """What was read is not lost to a disk that is full for a while."""
+        while True:
+            try:
+                return await self._store.add(items, decide.arrive(self._flow, now_us()))
+            except StoreError as error:
+                if not error.may_pass:
+                    raise
+                log.warning("cannot add items now, trying again: %s", error)
+                await asyncio.sleep(_RETRY_US / 1_000_000)
 
     def _refuse(self, error: TreadleError) -> None:
         log.warning("item not taken: %s", error)
@@ -92,19 +79,19 @@ class Worker:
         self,
         surroundings: Surroundings,
         store: StateStore,
-        number: int,
+        place: Membership,
         *,
-        lease: float,
         limits: Limits,
         observe: Observer,
     ) -> None:
         self._surroundings = surroundings
         self._store = store
-        self._number = number
-        self._lease_us = int(lease * 1_000_000)
+        self._place = place
+        self._mode = Mode.RUNNING
         self._limits = limits
         self._observe = observe
         self._drivers: dict[str, tuple[Driver, asyncio.Task[Rest | None]]] = {}
+        self._suspects = Suspects()
         self._fatal: BaseException | None = None
         self._ahead = 0
         self._heeded = 0.0
@@ -141,13 +128,16 @@ class Worker:
             if not task.done():
                 self._leave_behind(driver)
 
-    async def run(self, intake: Intake | None, concurrency: int) -> None:
-        """Return when nothing can move any more, or when stopped and everything has been given back."""
+    async def run(self, intake: Intake | None, concurrency: int, *, forever: bool = False) -> None:
+        """Return when nothing can move any more, or when stopped and everything has been given back.
+
+        ``forever`` only the latter: there may always be more to come.
+        """
         feeder = asyncio.create_task(self._feed(intake, concurrency)) if intake is not None else None
         if feeder is not None:
             feeder.add_done_callback(lambda _: self.poke())
         try:
-            await self._move(feeder, concurrency)
+            await self._move(feeder, concurrency, forever=forever)
         except asyncio.CancelledError:
             self.stop(now=True)
             raise
@@ -178,20 +168,21 @@ class Worker:
     def _forget(self, driver: Driver) -> None:
         if driver.item_id in self._drivers and self._drivers[driver.item_id][0] is driver:
             del self._drivers[driver.item_id]
+            self._suspects.ended(driver.item_id)
         self._poke.set()
         self._hungry.set()
 
-    async def _move(self, feeder: asyncio.Task[None] | None, concurrency: int) -> None:
+    async def _move(self, feeder: asyncio.Task[None] | None, concurrency: int, *, forever: bool) -> None:
         """The loop: claim while there is room, else wait until something happens."""
         while self._fatal is None:
             self._poke.clear()
             wake = None
             await self._heed()
             room = concurrency - len(self._drivers)
-            if not self._stopping and room > 0:
+            if not self._stopping and room > 0 and not self._run_apart():
                 wake = await self._claim(room, concurrency)
-            fed = feeder is None or feeder.done()
-            if not self._drivers and (self._stopping or (fed and wake is None)):
+            idle = (feeder is None or feeder.done()) and wake is None and not self._may_come(forever=forever)
+            if not self._drivers and (self._stopping or idle):
                 return
             if self._give_up is not None and time.monotonic() > self._give_up:
                 return
@@ -205,9 +196,19 @@ class Worker:
         if not self._drivers or time.monotonic() - self._heeded < _POLL:
             return
         self._heeded = time.monotonic()
-        for item_id, news in (await self._store.revised(self._number)).items():
+        for item_id, news in (await self._store.revised(self._place.number)).items():
             if item_id in self._drivers and self._drivers[item_id][0].news < news:
                 await self._drivers[item_id][0].heed()
+
+    def _may_come(self, *, forever: bool) -> bool:
+        """Whether there may be something to claim later, though there is nothing now."""
+        return forever or self._mode is Mode.PAUSED or self._place.doubts or bool(self._suspects)
+
+    def _run_apart(self) -> bool:
+        """Start suspects whose turn it is; whether there are any, so that nothing else may be claimed."""
+        for state, window in self._suspects.next(len(self._drivers)):
+            self.start(state, window, apart=True)
+        return bool(self._suspects)
 
     async def _pause(self, wake: int | None, at_most: float = _POLL) -> None:
         seconds = at_most if wake is None else min(max(wake - now_us(), 0) / 1_000_000, at_most)
@@ -219,22 +220,69 @@ class Worker:
 
     async def _claim(self, room: int, concurrency: int) -> int | None:
         """Claim and start items; when the next one wants to be claimed."""
-        claimed = await self._store.claim(self._number, room, now_us(), lease=self._lease_us, is_gone=is_gone)
+        claimed = await self._claimed(room)
         self._ahead = max(self._ahead - len(claimed.items), 0)
         if not claimed.items:
             # Others took what this worker added: nothing of it is ahead any more.
             self._ahead = 0
         self._hungry.set()
+        suspects = []
         for state in claimed.items:
-            self.start(state, concurrency)
+            if decide.was_in_flight(state) or decide.suspicion(state):
+                suspects.append(state)
+            else:
+                self.start(state, concurrency)
+        if suspects:
+            await asyncio.gather(*map(self._recover, suspects))
+            self.poke()
         return claimed.wake
+
+    async def _recover(self, state: ItemState) -> None:
+        """What a dead worker left running is put back before anything else happens to it; the item waits for its turn."""
+        if decide.was_in_flight(state):
+            flow = self._surroundings.flow
+            decide.count(flow, state)
+            change = decide.recover(flow, state, now_us())
+            decide.apply(flow, state, change)
+            try:
+                await self._store.commit(state, change)
+            except LeaseLost as error:
+                log.warning("%s", error, extra={"item": state.id})
+                return
+            self._observe(state, change)
+            logged.tell(log, state, change)
+        self._suspects.put(state)
+
+    async def _claimed(self, room: int, only: str | None = None) -> Claimed:
+        """What the store gives; a worker that was taken for dead lets go of everything and comes back as a new one."""
+        try:
+            claimed = await self._store.claim(self._place.number, room, now_us(), is_dead=self._place.is_dead, only=only)
+        except LeaseLost as error:
+            log.error("%s; it lets go of %s items and begins anew", error, len(self._drivers))  # noqa: TRY400 - it goes on
+            for item_id in list(self._drivers):
+                await self.abandon(item_id)
+            self._suspects.clear()
+            await self._place.join()
+            return Claimed([], now_us())
+        except StoreError as error:
+            if not error.may_pass or only is not None:
+                raise
+            log.warning("cannot claim now, trying again: %s", error)
+            return Claimed([], now_us() + _RETRY_US)
+        if claimed.mode is not self._mode:
+            self._mode = claimed.mode
+            log.info("this store is %s", claimed.mode.value)
+        if claimed.mode is Mode.DRAINING:
+            self._stopping = True
+            self._hungry.set()
+        return claimed
 
     async def advance(self, item_id: str, window: int) -> None:
         """Move one item as far as it can go, waiting for its due retries; if it moves already, wait for that."""
         while not self._stopping:
             if item_id in self._drivers:
                 await asyncio.wait({self._drivers[item_id][1]})
-            claimed = await self._store.claim(self._number, 1, now_us(), lease=self._lease_us, is_gone=is_gone, only=item_id)
+            claimed = await self._claimed(1, item_id)
             if not claimed.items:
                 return
             rest = await self.start(claimed.items[0], window)
@@ -244,9 +292,22 @@ class Worker:
                 return
             await asyncio.sleep(max(rest.wake - now_us(), 0) / 1_000_000)
 
-    def start(self, state: ItemState, window: int) -> asyncio.Task[Rest | None]:
-        """Drive an item that was claimed."""
-        driver = Driver(self._surroundings, self._store, state, window=window, limits=self._limits, observe=self._observe)
+    def start(self, state: ItemState, window: int, *, apart: bool = False) -> asyncio.Task[Rest | None]:
+        """Drive an item that was claimed; one that runs ``apart`` only until nothing of it is under suspicion."""
+
+        def observe(state: ItemState, change: Transition) -> None:
+            self._observe(state, change)
+            if not decide.suspicion(state):
+                driver.drain()
+
+        driver = Driver(
+            self._surroundings,
+            self._store,
+            state,
+            window=window,
+            limits=self._limits,
+            observe=observe if apart else self._observe,
+        )
         task = asyncio.create_task(self._drive(driver))
         self._drivers[state.id] = (driver, task)
         return task

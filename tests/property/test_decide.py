@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from treadle import Accepted, ExhaustedAction, QualityFeedback, Rejected, RetryBudget, ReviewPolicy, StageState, Uncertain, decide
 from treadle.decide import Answer
-from treadle.decide.driving import _Settling
+from treadle.decide.driving import Settling
 from treadle.definition import Definition
 from treadle.errors import TreadleError
 from treadle.history import verdict_data
@@ -213,7 +213,7 @@ def test_the_straight_line_says_what_the_long_way_says(graph: Mapping[str, list[
         world.now += 1
         attempt = AttemptRow(stage, None, 1, world.now, world.now, Ended.COMPLETED, data.draw(st.sampled_from([None, "1"])))
         change = decide.settle(flow, world.state, attempt, world.now, 0.5, window)
-        draft = _Settling(flow, world.state, world.now, window)
+        draft = Settling(flow, world.state, world.now, window)
         draft.settle_stage(flow.stages[stage], world.state.stages[stage], attempt, 0.5)
         assert [list(part) if isinstance(part, tuple) and not isinstance(part, Rest) else part for part in change] == [
             list(part) if isinstance(part, tuple) and not isinstance(part, Rest) else part for part in draft.finish()

@@ -40,7 +40,6 @@ from treadle.state import AttemptRow, Ended, ItemState
 from treadle.store import Filter, NewItem, WorkerIdentity
 from treadle.stores.sqlite import SqliteStateStore
 
-FOREVER = 10**15
 ITEMS, STAGES = ("x", "y"), ("split", "work", "last")
 CLOCKED = ("treadle.inbox", "treadle.store", "treadle.stores.memory", "treadle.stores.sqlite", "treadle.stores.sqlite_rows")
 VERDICTS = (None, Accepted(), Rejected(QualityFeedback("no", guidance="more")), Uncertain("hm"))
@@ -132,7 +131,7 @@ class Stores(RuleBasedStateMachine):
     @rule(item=st.sampled_from(ITEMS), window=st.integers(1, 3))
     def claim(self, item: str, window: int) -> None:
         async def take(store: StateStore, _: int) -> Any:
-            claimed = await store.claim(self.workers[-1], 1, self.now, lease=FOREVER, is_gone=lambda _: False, only=item)
+            claimed = await store.claim(self.workers[-1], 1, self.now, is_dead=lambda _: False, only=item)
             return list(claimed.items)
 
         memory, sqlite = self.both(take)

@@ -37,12 +37,12 @@ from treadle import (
 from treadle.clock import now_us, to_us
 from treadle.event import EventKind
 from treadle.fits import fits
+from treadle.membership import Heartbeat
 from treadle.presence import identity, is_gone
 from treadle.source import open_source
 from treadle.state import AttemptRow, Ended, ItemState
 from treadle.status import ago
 from treadle.store import NewItem
-from treadle.worker import Heartbeat
 
 Item = dict[str, Any]
 
@@ -271,7 +271,7 @@ async def test_children_that_kill_their_worker_three_times_close_their_fan_out(s
 
     async def claimed() -> tuple[int, ItemState]:
         worker = await store.enlist(identity("dead"))
-        (state,) = (await store.claim(worker, 1, now_us(), lease=10**12, is_gone=lambda _: False)).items
+        (state,) = (await store.claim(worker, 1, now_us(), is_dead=lambda _: False)).items
         decide.count(definition, state)
         return worker, state
 
@@ -372,7 +372,7 @@ async def test_an_item_given_by_itself_and_held_by_another_worker_is_left_alone(
     await store.bind(flow.definition)
     await store.add([NewItem("x", '{"id":"x"}')], decide.arrive(flow.definition, now_us()))
     other = await store.enlist(identity("other"))
-    assert (await store.claim(other, 1, now_us(), lease=10**12, is_gone=lambda _: False)).items
+    assert (await store.claim(other, 1, now_us(), is_dead=lambda _: False)).items
     async with Engine(flow, store) as engine, asyncio.timeout(10):
         status = await engine.advance({"id": "x"})
         assert status["body"].state is StageState.PENDING

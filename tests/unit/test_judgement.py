@@ -420,7 +420,7 @@ async def test_a_wait_is_stored_survives_a_restart_and_holds_nothing(store: Stat
         # Nobody holds it while it waits: another worker can take it at once, and the only slot is free.
         worker = await store.enlist((await _me())._replace(name="other"))
         async with asyncio.timeout(5):
-            while not (taken := (await store.claim(worker, 1, due, lease=10**12, is_gone=lambda _: False)).items):  # noqa: ASYNC110 - it is the store that is asked
+            while not (taken := (await store.claim(worker, 1, due, is_dead=lambda _: False)).items):  # noqa: ASYNC110 - it is the store that is asked
                 await asyncio.sleep(0)
         assert [item.id for item in taken] == ["x"]
         assert not [t for t in asyncio.all_tasks() if "_drive" in repr(t)]
@@ -883,7 +883,7 @@ async def test_what_is_taken_back_is_taken_from_who_is_about_to_build_on_it(stor
     await engine.inbox.decide("x", "work", Approve(), reviewer="ann")
     flow = engine._workflow.definition
     worker = await store.enlist(await _me())
-    (state,) = (await store.claim(worker, 1, now_us(), lease=10**12, is_gone=lambda _: False)).items
+    (state,) = (await store.claim(worker, 1, now_us(), is_dead=lambda _: False)).items
     decide.count(flow, state)
     if act == "undo":
         await engine.inbox.undo("x", "work")

@@ -36,8 +36,8 @@ from treadle import (
 )
 from treadle.failure import describe, masked
 from treadle.fits import artefact_type, fits
+from treadle.membership import Heartbeat
 from treadle.presence import identity, is_gone
-from treadle.worker import Heartbeat
 
 Item = dict[str, Any]
 

@@ -59,7 +59,7 @@ def fan(ran: list[str], **options: Any) -> Workflow:
 
 
 async def take(store: StateStore, flow: Workflow, worker: int) -> ItemState:
-    (state,) = (await store.claim(worker, 1, now_us(), lease=10**12, is_gone=lambda who: who.name == "dead")).items
+    (state,) = (await store.claim(worker, 1, now_us(), is_dead=lambda row: row.who.name == "dead")).items
     decide.count(flow.definition, state)
     return state
 

@@ -18,6 +18,11 @@ DONE, SOME_FAILED, WRONG_USE, STORE_UNAVAILABLE, PEOPLE_MUST_DECIDE = 0, 1, 2, 3
 _COMMANDS = {
     "init": ("treadle.cli.defining:init", "write a small working pipeline and its test"),
     "run": ("treadle.cli.running:run", "move items as far as they can go"),
+    "work": ("treadle.cli.working:work", "move items until told to stop"),
+    "workers": ("treadle.cli.working:workers", "who works, and what they hold"),
+    "pause": ("treadle.cli.working:pause", "let nobody claim items"),
+    "resume": ("treadle.cli.working:resume", "let workers claim again"),
+    "drain": ("treadle.cli.working:drain", "let workers finish what they hold, and end"),
     "status": ("treadle.cli.reading:status", "where all items are, or one of them"),
     "items": ("treadle.cli.reading:items", "items by id, a page at a time"),
     "show": ("treadle.cli.showing:show", "what an item's stages made, with every attempt"),
@@ -29,7 +34,8 @@ _COMMANDS = {
     "graph": ("treadle.cli.defining:graph", "draw a workflow"),
     "check": ("treadle.cli.defining:check", "find every problem of a workflow"),
     "export": ("treadle.cli.reading:export", "every item as JSON lines or CSV"),
-    "doctor": ("treadle.cli.reading:doctor", "what is wrong, and what to do"),
+    "backup": ("treadle.cli.keeping:backup", "copy the store beside whoever works on it"),
+    "doctor": ("treadle.cli.keeping:doctor", "what is wrong, and what to do"),
 }
 _REVIEW = {
     "list": ("treadle.cli.review_looking:review_list", "what waits, or was decided"),

@@ -49,13 +49,13 @@ def store_url(given: str | None) -> str:
     return setting("store", given) or DEFAULT_STORE
 
 
-def existing_store(given: str | None) -> Opening[StateStore]:
-    """A store that must be there: asking for its state must not make an empty one."""
+def existing_store(given: str | None, *, read_only: bool = False) -> Opening[StateStore]:
+    """A store that must be there: asking for its state must not make an empty one, nor change it (``read_only``)."""
     url = store_url(given)
     path = Path(url.removeprefix("sqlite:///"))
     if url != "memory:" and "://" not in url.removeprefix("sqlite:///") and not path.is_file():
         raise StoreUnavailable(f"no store at {url}; name one with --store or TREADLE_STORE, or make it with `treadle run`")
-    return open_store(url)
+    return open_store(url, read_only=read_only)
 
 
 def load_app(given: str | None) -> Any:

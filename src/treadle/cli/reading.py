@@ -1,4 +1,4 @@
-"""Commands that only look: status, items, events, export, doctor."""
+"""Commands that only look: status, items, events, export."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import csv
 import io
 import json
 import shlex
-import sqlite3
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -53,7 +52,7 @@ def status(item: str | None = None, *, store: str | None = None, format: Format 
 
 
 async def _status(item: str | None, url: str | None, format: Format) -> int:  # noqa: A002
-    async with existing_store(url) as store:
+    async with existing_store(url, read_only=True) as store:
         if item is not None:
             found = await item_status(store, item)
             if format == "json":
@@ -159,7 +158,7 @@ def items(
 async def _items(wanted: Filter, after: str | None, limit: int, url: str | None, format: Format) -> int:  # noqa: A002
     if limit < 1:
         raise WrongUse("--limit is 1 or more")
-    async with existing_store(url) as store:
+    async with existing_store(url, read_only=True) as store:
         shape = await store.shape()
         if shape is not None and wanted.stage is not None and wanted.stage not in shape.stages:
             raise StageNotFound(wanted.stage, tuple(shape.stages))
@@ -216,7 +215,7 @@ def events(
 
 
 async def _events(follow: bool, after: int, item: str | None, url: str | None, format: Format) -> int:  # noqa: A002, FBT001
-    async with existing_store(url) as store:
+    async with existing_store(url, read_only=True) as store:
         async for event in _read(store, after, item, follow=follow):
             if format == "json":
                 print(json.dumps(asdict(event), default=str), flush=follow)
@@ -251,7 +250,7 @@ def export(*, format: Literal["jsonl", "csv"] = "jsonl", store: str | None = Non
 
 
 async def _export(format: str, url: str | None) -> int:  # noqa: A002
-    async with existing_store(url) as store:
+    async with existing_store(url, read_only=True) as store:
         shape = await store.shape()
         if shape is None:
             raise WrongUse(f"{store_url(url)} has no workflow yet; there is nothing to export")
@@ -279,29 +278,3 @@ def _csv_line(cells: list[str]) -> str:
         ["'" + cell if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell for cell in cells]
     )
     return out.getvalue()
-
-
-def doctor(*, store: str | None = None) -> int:
-    """What is wrong with the store or this machine, each with what to do.
-
-    Args:
-        store: the store's path or address.
-    """
-    return _run(_doctor(store))
-
-
-async def _doctor(url: str | None) -> int:
-    print(
-        f"SQLite {sqlite3.sqlite_version}"
-        + ("" if sqlite3.sqlite_version_info >= (3, 51, 3) else ": checkpoints are kept apart from commits")
-    )
-    async with existing_store(url) as store:
-        shape = await store.shape()
-        print(clean(f"store {store_url(url)}: workflow {shape.workflow if shape else 'none yet'}"))
-        counts = await store.counts()
-        print(f"{counts.items:,} items")
-        if failed := counts.phases.get(ItemPhase.FAILED):
-            print(f"× {failed:,} failed: `treadle items --state failed`, then `treadle retry --state failed`")
-        if waiting := counts.phases.get(ItemPhase.AWAITING_REVIEW):
-            print(f"● {waiting:,} need a person: `treadle review list`")
-    return 0

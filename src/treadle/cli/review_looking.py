@@ -48,7 +48,7 @@ def review_list(
 async def _list(
     which: Which, after: int | None, limit: int, url: str | None, format: Format, *, is_open: bool | None  # noqa: A002
 ) -> int:  # fmt: skip
-    async with existing_store(url) as store:
+    async with existing_store(url, read_only=True) as store:
         page = await Inbox(store).list(await review_filter(store, which, is_open=is_open), after=after, limit=limit)
     if format == "json":
         print(as_json({"reviews": [asdict(review) for review in page.reviews], "cursor": page.cursor}))
@@ -103,7 +103,7 @@ def review_show(item: str, stage: str, *, store: str | None = None, format: Form
 
 
 async def _show(item: str, stage: str, url: str | None, format: Format) -> int:  # noqa: A002
-    async with existing_store(url) as store:
+    async with existing_store(url, read_only=True) as store:
         case = await Inbox(store).show(item, stage)
     if format == "json":
         print(as_json(asdict(case)))
@@ -130,7 +130,7 @@ def review_stats(*, store: str | None = None, format: Format = "table") -> int: 
 
 
 async def _stats(url: str | None, format: Format) -> int:  # noqa: A002
-    async with existing_store(url) as store:
+    async with existing_store(url, read_only=True) as store:
         stats = await Inbox(store).stats()
     print(as_json(asdict(stats)) if format == "json" else _stats_text(stats))
     return 0
@@ -162,7 +162,7 @@ def gates(*, store: str | None = None, format: Format = "table") -> int:  # noqa
 
 
 async def _gates(url: str | None, format: Format) -> int:  # noqa: A002
-    async with existing_store(url) as store:
+    async with existing_store(url, read_only=True) as store:
         records = await gate_records(store)
     if format == "json":
         print(as_json([asdict(record) | _rates(record) for record in records]))

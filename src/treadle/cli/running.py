@@ -10,9 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from treadle.cli.common import WrongUse, clean, load_app, store_url, terminal_width
+from treadle.engine import Engine
 from treadle.errors import InvalidItem, ItemConflict, SourceFailed
 from treadle.progress import watch
 from treadle.script import run_async, to_the_end
+from treadle.state import Mode
+from treadle.status import RunReport
+from treadle.store import StateStore
+from treadle.stores.opening import open_store
+from treadle.workflow import Workflow
 
 
 def run(app: str | None = None, *arguments: str, store: str | None = None, concurrency: int = 100) -> int:
@@ -30,7 +36,7 @@ def run(app: str | None = None, *arguments: str, store: str | None = None, concu
         raise WrongUse("--concurrency is 1 or more")
     try:
         items = _items(workflow.source_function, list(arguments))
-        report = to_the_end(run_async(workflow, items, store=store_url(store), concurrency=concurrency, watch=watch))
+        report = to_the_end(_run(workflow, items, store_url(store), concurrency))
     except (InvalidItem, ItemConflict, SourceFailed) as error:
         print(clean("\n".join([str(error), *getattr(error, "__notes__", [])]), lines=True), file=sys.stderr)
         return 1
@@ -43,6 +49,18 @@ def run(app: str | None = None, *arguments: str, store: str | None = None, concu
     elif report.awaiting_review:
         print("see: treadle review list")
     return 1 if report.failed else 4 if report.awaiting_review else 0
+
+
+async def _run(workflow: Workflow, items: Any, url: str, concurrency: int) -> RunReport:
+    async with open_store(url) as store:
+        return await run_async(Engine(workflow, store), store, items, concurrency=concurrency, watch=_watch)
+
+
+async def _watch(engine: Engine, store: StateStore) -> None:
+    control = await store.steer()
+    if control.mode is not Mode.RUNNING:
+        print(f"this store is {control.mode.value}; `treadle resume` lets workers claim again", file=sys.stderr, flush=True)
+    await watch(engine, store)
 
 
 def _items(source: Callable[..., Any] | None, words: list[str]) -> Any:

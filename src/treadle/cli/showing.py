@@ -29,7 +29,7 @@ def show(item: str, stage: str | None = None, *, store: str | None = None, forma
 
 
 async def _show(item: str, stage: str | None, url: str | None, format: Format) -> int:  # noqa: A002
-    async with existing_store(url) as store:
+    async with existing_store(url, read_only=True) as store:
         state = await store.load(item)
         if state is None:
             raise ItemNotFound(item)

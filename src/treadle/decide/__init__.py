@@ -4,7 +4,8 @@ Every function takes the immutable definition, an item's rows and what has happe
 ``Transition``: the rows, events and attempts that must be written together. Nothing here waits, reads a
 clock or logs. Whoever holds the item calls ``apply`` with the transition, then has it written.
 
-``driving`` is what the holder of an item does, ``acting`` what people do to it whether it is held or not;
+``driving`` is what the holder of an item does, ``recovery`` what it does after a death, ``acting`` what people do to it
+whether it is held or not;
 ``ruling`` is the table of what follows from an attempt, and ``draft`` puts one transition together.
 """
 
@@ -27,6 +28,7 @@ from treadle.decide.driving import (
     start,
     wake,
 )
+from treadle.decide.recovery import recover, suspicion, was_in_flight
 
 __all__ = [
     "EXPIRED_BY",
@@ -45,6 +47,7 @@ __all__ = [
     "hold",
     "is_overdue",
     "next_due",
+    "recover",
     "reopen",
     "rerun",
     "resolve",
@@ -52,6 +55,8 @@ __all__ = [
     "settle",
     "skip",
     "start",
+    "suspicion",
     "undo",
     "wake",
+    "was_in_flight",
 ]

@@ -97,7 +97,7 @@ def begin(flow: Definition, state: ItemState, now: int, window: int) -> Transiti
     Whatever was running lost its worker: it is counted as interrupted and starts again, or fails after
     ``MAX_INTERRUPTIONS``. Everything that can start, starts; of a fan-out's children up to ``window``.
     """
-    draft = _Settling(flow, state, now, window)
+    draft = Settling(flow, state, now, window)
     for name in flow.stages if state.stages else flow.roots:
         stage, row = flow.stages[name], state.stages.get(name)
         if row is None or row.state is PENDING:
@@ -166,7 +166,7 @@ def _was_retried(mine: StageRow, row: StageRow) -> bool:
 
 def wake(flow: Definition, state: ItemState, now: int, window: int) -> Transition:
     """Start what waited for a time that has come, or for a person, in an item whose other parts are still moving."""
-    draft = _Settling(flow, state, now, window)
+    draft = Settling(flow, state, now, window)
     for name, stage in flow.stages.items():
         row = state.stages.get(name)
         if row is None or row.state is PENDING:
@@ -188,14 +188,14 @@ def next_due(state: ItemState) -> int | None:
 
 def start(flow: Definition, state: ItemState, stage: str, now: int, window: int) -> Transition:
     """Start a stage that asked for leave and got it."""
-    draft = _Settling(flow, state, now, window)
+    draft = Settling(flow, state, now, window)
     draft.started(flow.stages[stage], state.stages.get(stage))
     return draft.finish()
 
 
 def skip(flow: Definition, state: ItemState, stage: str, reason: str, now: int, window: int) -> Transition:
     """Skip a stage that asked for leave, and start what waited for it."""
-    draft = _Settling(flow, state, now, window)
+    draft = Settling(flow, state, now, window)
     before = state.stages.get(stage) or StageRow(stage, PENDING, 0, now)
     draft.skipped(before._replace(version=flow.stages[stage].version), reason, None)
     return draft.finish()
@@ -203,7 +203,7 @@ def skip(flow: Definition, state: ItemState, stage: str, reason: str, now: int, 
 
 def forgo(flow: Definition, state: ItemState, stage: str, now: int) -> Transition:
     """Take back a stage's question for leave; the item rests if nothing else of it moves."""
-    draft = _Settling(flow, state, now, 0)
+    draft = Settling(flow, state, now, 0)
     draft.forgone = stage
     return draft.finish()
 
@@ -216,7 +216,7 @@ def settle(flow: Definition, state: ItemState, attempt: AttemptRow, now: int, ch
     stage = flow.stages[attempt.stage]
     if attempt.seq is None and window and (change := straight(flow, state, stage, attempt, now)) is not None:
         return change
-    draft = _Settling(flow, state, now, window)
+    draft = Settling(flow, state, now, window)
     if attempt.seq is None:
         draft.settle_stage(stage, state.stages[attempt.stage], attempt, chance)
     else:
@@ -225,7 +225,7 @@ def settle(flow: Definition, state: ItemState, attempt: AttemptRow, now: int, ch
     return draft.finish()
 
 
-class _Settling(Draft):
+class Settling(Draft):
     """A draft that starts things, and knows how attempts end.
 
     ``window`` is how many children of one fan-out may run at once; 0 lets nothing start at all.
@@ -287,16 +287,23 @@ class _Settling(Draft):
         row = row._replace(interruptions=row.interruptions + 1)
         if row.interruptions >= MAX_INTERRUPTIONS:
             self.failed(row, _interrupted(row.interruptions))
+        elif self.window == 0:
+            self.stages.append(row._replace(state=PENDING, updated=self.now, due=None))
         else:
             self.started(stage, row)
 
     def _record_interruption(self, row: StageRow | SubtaskRow, subtask: str | None) -> None:
         self.running -= 1
-        error = "interrupted: the worker that ran it died"
+        error, lost = "interrupted: the worker that ran it died", self.state.lost
+        if lost is not None:
+            who = json.loads(lost)
+            error = f"interrupted: worker {who['worker']} on {who['host']} (pid {who['pid']}) died, last seen {who['last_seen']}"
         started = row.updated if row.started is None else row.started
         seq = row.seq if isinstance(row, SubtaskRow) else None
         self.attempts.append(
-            AttemptRow(row.stage, seq, row.attempt, started, self.now, Ended.INTERRUPTED, error=error, run=row.reruns)
+            AttemptRow(
+                row.stage, seq, row.attempt, started, self.now, Ended.INTERRUPTED, error=error, failure=lost, run=row.reruns
+            )
         )
         self.events.append(EventRow(EventKind.STAGE_INTERRUPTED, row.stage, subtask, row.attempt, to_json(error=error)))
 

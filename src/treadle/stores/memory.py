@@ -18,6 +18,7 @@ from treadle.state import (
     EventRow,
     ItemPhase,
     ItemState,
+    Mode,
     ReviewRow,
     StageRow,
     StageState,
@@ -25,8 +26,28 @@ from treadle.state import (
     SubtaskRow,
     Transition,
 )
-from treadle.store import Claimed, Counts, Filter, NewItem, ReviewFilter, Shape, StateStore, StoredReview, WorkerIdentity
-from treadle.stores.shared import held_by, merge_attempts, other_workflow, removed_stages, workflow_event
+from treadle.store import (
+    Claimed,
+    Control,
+    Counts,
+    Filter,
+    NewItem,
+    ReviewFilter,
+    Shape,
+    StateStore,
+    StoredReview,
+    WorkerIdentity,
+    WorkerRow,
+)
+from treadle.stores.shared import (
+    held_by,
+    lost_by,
+    merge_attempts,
+    other_workflow,
+    removed_stages,
+    taken_for_dead,
+    workflow_event,
+)
 
 
 class _Done:
@@ -70,7 +91,8 @@ class _Storage:
         self.review_place: dict[tuple[str, str, int], int] = {}
         self.events: list[tuple[str, int, EventRow]] = []
         """Item, time and event; the cursor is the place, from 1."""
-        self.workers: dict[int, tuple[WorkerIdentity, int]] = {}
+        self.workers: dict[int, WorkerRow] = {}
+        self.control = Control()
         self.enlisted = 0
 
 
@@ -148,36 +170,50 @@ class MemoryStateStore(StateStore):
         self._storage.events += [(item_id, at, event) for event in events]
 
     async def enlist(self, worker: WorkerIdentity) -> int:
-        self._storage.enlisted += 1
-        self._storage.workers[self._storage.enlisted] = (worker, now_us())
-        return self._storage.enlisted
+        storage, now = self._storage, now_us()
+        storage.enlisted += 1
+        storage.workers[storage.enlisted] = WorkerRow(storage.enlisted, worker, now, now)
+        return storage.enlisted
 
     def beat(self, worker: int) -> bool:
         known = self._storage.workers.get(worker)
         if known is not None:
-            self._storage.workers[worker] = (known[0], now_us())
+            self._storage.workers[worker] = known._replace(beat=now_us())
         return known is not None
 
     async def retire(self, worker: int) -> None:
-        self._storage.workers.pop(worker, None)
-        self._free({worker}, now_us())
+        if (row := self._storage.workers.get(worker)) is not None:
+            self._free([row], now_us())
 
-    def _free(self, workers: set[int], now: int) -> None:
+    def _free(self, workers: Sequence[WorkerRow], now: int) -> None:
+        gone = {row.number: lost_by(row) for row in workers}
+        for number in gone:
+            del self._storage.workers[number]
         for record in self._storage.records.values():
-            if record.worker in workers:
+            if record.worker in gone:
+                record.state.lost = gone[record.worker]
                 record.worker = None
                 record.state.fence += 1
                 self._wake(record, now)
 
+    async def workers(self) -> list[WorkerRow]:
+        held = Counter(record.worker for record in self._storage.records.values())
+        return [row._replace(holds=held[row.number]) for row in self._storage.workers.values()]
+
+    async def steer(self, mode: Mode | None = None, by: str | None = None) -> Control:
+        if mode is not None:
+            self._storage.control = Control(mode, by, now_us())
+        return self._storage.control
+
     async def claim(
-        self, worker: int, limit: int, now: int, *, lease: int, is_gone: Callable[[WorkerIdentity], bool], only: str | None = None
+        self, worker: int, limit: int, now: int, *, is_dead: Callable[[WorkerRow], bool], only: str | None = None
     ) -> Claimed:
         storage = self._storage
-        others = [(number, who, beat) for number, (who, beat) in storage.workers.items() if number != worker]
-        if dead := {number for number, who, beat in others if beat < now - lease or is_gone(who)}:
-            for number in dead:
-                del storage.workers[number]
-            self._free(dead, now)
+        if worker not in storage.workers:
+            raise LeaseLost(taken_for_dead(worker))
+        self._free([row for row in storage.workers.values() if row.number != worker and is_dead(row)], now)
+        if storage.control.mode is not Mode.RUNNING:
+            return Claimed([], None, storage.control.mode)
         if only is not None:
             record = storage.records.get(only)
             free = record is not None and record.worker is None and record.state.phase is not ItemPhase.CANCELLED
@@ -235,7 +271,8 @@ class MemoryStateStore(StateStore):
         for child in change.subtasks:
             state.boards.setdefault(child.stage, SubtaskBoard()).put(child)
         for attempt in change.attempts:
-            record.attempts[attempt.stage, attempt.seq, attempt.run, attempt.number] = attempt
+            # The children have rows of their own.
+            record.attempts[attempt.stage, attempt.seq, attempt.run, attempt.number] = attempt._replace(subtasks=())
         for review in change.reviews:
             state.reviews[review.stage] = review
             place = self._storage.review_place.setdefault((state.id, review.stage, review.revision), len(self._storage.reviews))
@@ -343,6 +380,7 @@ def _copy(state: ItemState, *, boards: bool = True) -> ItemState:
         stages=dict(state.stages),
         boards={name: SubtaskBoard(board.rows) for name, board in state.boards.items()} if boards else {},
         reviews=dict(state.reviews),
+        lost=state.lost,
     )
 
 

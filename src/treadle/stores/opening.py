@@ -33,8 +33,10 @@ class Opening(AbstractAsyncContextManager[S], Generic[S]):
             await self._store.close()
 
 
-def open_store(url: str | Path) -> Opening[StateStore]:
+def open_store(url: str | Path, *, read_only: bool = False) -> Opening[StateStore]:
     """The store at ``url``: a path or ``sqlite:///path`` (made if missing), or ``memory:``.
+
+    With ``read_only`` a file is neither made nor changed, even where it could be.
 
     Example:
         .. code-block:: python
@@ -57,6 +59,6 @@ def open_store(url: str | Path) -> Opening[StateStore]:
             raise StoreUnavailable(f"no store for addresses that begin with {scheme}://; use a path, sqlite:///path or memory:")
         from treadle.stores.sqlite import SqliteStateStore
 
-        return await SqliteStateStore.open(rest.removeprefix("/") if separator else text)
+        return await SqliteStateStore.open(rest.removeprefix("/") if separator else text, read_only=read_only)
 
     return Opening(open_it)

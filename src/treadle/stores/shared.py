@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from treadle.clock import from_us
 from treadle.event import WorkflowEvent
 from treadle.state import AttemptRow, EventRow, ReviewRow, StageRow, SubtaskRow, implied_attempt
+from treadle.store import WorkerRow
 
 
 def other_workflow(stored: str, given: str) -> str:
@@ -26,6 +27,17 @@ def removed_stages(live: Mapping[str, Sequence[str]]) -> str:
 def held_by(row: ReviewRow, now: int) -> str:
     """In whose hands a review is; the empty string: in nobody's."""
     return row.holder if row.holder is not None and row.held_until is not None and row.held_until > now else ""
+
+
+def lost_by(worker: WorkerRow) -> str:
+    """What an item is told of the worker that held it and did not give it back."""
+    seen = from_us(worker.beat).isoformat()
+    return json.dumps({"worker": worker.who.name, "host": worker.who.host, "pid": worker.who.pid, "last_seen": seen})
+
+
+def taken_for_dead(worker: int) -> str:
+    """Why a worker may not claim."""
+    return f"worker {worker} was taken for dead and others may have its items; it must enlist anew"
 
 
 def workflow_event(cursor: int, at: int, item_id: str, row: EventRow) -> WorkflowEvent:

@@ -14,13 +14,27 @@ from typing import Any, TypeVar
 
 from treadle.clock import now_us
 from treadle.definition import Definition
-from treadle.errors import ItemNotFound, StoreCorrupt, StoreError, StoreUnavailable
+from treadle.errors import ItemNotFound, LeaseLost, StoreCorrupt, StoreError, StoreUnavailable
 from treadle.event import WorkflowEvent
-from treadle.state import AttemptRow, ItemPhase, ItemState, StageRow, StageState, SubtaskBoard, SubtaskRow, Transition
-from treadle.store import Claimed, Counts, Filter, NewItem, ReviewFilter, Shape, StateStore, StoredReview, WorkerIdentity
+from treadle.state import AttemptRow, ItemPhase, ItemState, Mode, StageRow, StageState, SubtaskBoard, SubtaskRow, Transition
+from treadle.store import (
+    Claimed,
+    Control,
+    Counts,
+    Filter,
+    NewItem,
+    ReviewFilter,
+    Shape,
+    StateStore,
+    StoredReview,
+    WorkerIdentity,
+    WorkerRow,
+)
+from treadle.stores import sqlite_workers
 from treadle.stores.opening import Opening
-from treadle.stores.shared import merge_attempts, other_workflow, removed_stages, workflow_event
+from treadle.stores.shared import merge_attempts, other_workflow, removed_stages, taken_for_dead, workflow_event
 from treadle.stores.sqlite_put import Tally, write_changes, write_rows
+from treadle.stores.sqlite_reading import NoWriter, open_for_reading
 from treadle.stores.sqlite_rows import (
     CODE_OF,
     PHASE_CODE,
@@ -65,12 +79,12 @@ class SqliteStateStore(StateStore):
                 ...
     """
 
-    def __init__(self, path: str, con: Con) -> None:
+    def __init__(self, path: str, con: Con, *, read_only: bool = False) -> None:
         self._path = path
         self._names = Names()
         self._names.read(con)
-        self._writer = Writer(con, path, self._write_changes)
-        self._reader: Con | None = None if path == ":memory:" else connect(path, read_only=True)
+        self._writer: Writer | NoWriter = NoWriter(path) if read_only else Writer(con, path, self._write_changes)
+        self._reader: Con | None = con if read_only else None if path == ":memory:" else connect(path, read_only=True)
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="treadle-reader")
         self._beating: Con | None = None
         self._beat_lock = threading.Lock()
@@ -78,9 +92,13 @@ class SqliteStateStore(StateStore):
         self._forks = _forks
 
     @classmethod
-    def open(cls, path: str | Path) -> Opening[SqliteStateStore]:
-        """The store in that file, made or upgraded if need be; ``await`` it or ``async with`` it."""
-        return Opening(lambda: cls._opened(str(path)))
+    def open(cls, path: str | Path, *, read_only: bool = False) -> Opening[SqliteStateStore]:
+        """The store in that file, made or upgraded if need be; ``await`` it or ``async with`` it.
+
+        With ``read_only`` nothing is made, upgraded or written, and what would write raises ``StoreUnavailable``: so a
+        file or a file system that cannot be written can be read.
+        """
+        return Opening(lambda: cls._opened(str(path), read_only=read_only))
 
     @classmethod
     def open_in_memory(cls) -> Opening[SqliteStateStore]:
@@ -88,11 +106,11 @@ class SqliteStateStore(StateStore):
         return Opening(lambda: cls._opened(":memory:"))
 
     @classmethod
-    async def _opened(cls, path: str) -> SqliteStateStore:
+    async def _opened(cls, path: str, *, read_only: bool = False) -> SqliteStateStore:
         def open_it() -> SqliteStateStore:
-            con = open_file(path)
+            con = open_for_reading(path) if read_only else open_file(path)
             with mapping_errors(path):
-                return cls(path, con)
+                return cls(path, con, read_only=read_only)
 
         return await asyncio.to_thread(open_it)
 
@@ -222,12 +240,7 @@ class SqliteStateStore(StateStore):
         return await self._write(act)
 
     async def enlist(self, worker: WorkerIdentity) -> int:
-        def act(con: Con) -> int:
-            row = (*worker, now_us())
-            done = con.execute("INSERT INTO workers (name, host, boot, pid, started, beat) VALUES (?,?,?,?,?,?)", row)
-            return int(done.lastrowid or 0)
-
-        return await self._write(act)
+        return await self._write(lambda con: sqlite_workers.enlist(con, worker, now_us()))
 
     def beat(self, worker: int) -> bool:
         with self._beat_lock, mapping_errors(self._path):
@@ -240,17 +253,29 @@ class SqliteStateStore(StateStore):
             return done.rowcount == 1
 
     async def retire(self, worker: int) -> None:
-        await self._write(lambda con: _free(con, [worker], now_us()))
+        def act(con: Con) -> None:
+            sqlite_workers.free(con, [row for row in sqlite_workers.enlisted(con) if row.number == worker], now_us())
+
+        await self._write(act)
+
+    async def workers(self) -> list[WorkerRow]:
+        return await self._read(lambda con: sqlite_workers.enlisted(con, holds=True))
+
+    async def steer(self, mode: Mode | None = None, by: str | None = None) -> Control:
+        if mode is None:
+            return await self._read(sqlite_workers.control)
+        return await self._write(lambda con: sqlite_workers.steer(con, Control(mode, by, now_us())))
 
     async def claim(
-        self, worker: int, limit: int, now: int, *, lease: int, is_gone: Callable[[WorkerIdentity], bool], only: str | None = None
+        self, worker: int, limit: int, now: int, *, is_dead: Callable[[WorkerRow], bool], only: str | None = None
     ) -> Claimed:
         def act(con: Con) -> Claimed:
-            others = con.execute(
-                "SELECT id, beat, name, host, boot, pid, started FROM workers WHERE id <> ?", (worker,)
-            ).fetchall()
-            if dead := [number for number, beat, *who in others if beat < now - lease or is_gone(WorkerIdentity(*who))]:
-                _free(con, dead, now)
+            known = sqlite_workers.enlisted(con)
+            if all(row.number != worker for row in known):
+                raise LeaseLost(taken_for_dead(worker))
+            sqlite_workers.free(con, [row for row in known if row.number != worker and is_dead(row)], now)
+            if (mode := sqlite_workers.control(con).mode) is not Mode.RUNNING:
+                return Claimed([], None, mode)
             if only is not None:
                 cancelled = PHASE_CODE[ItemPhase.CANCELLED]
                 query, values = "SELECT id FROM items WHERE key = ? AND worker IS NULL AND phase <> ?", (only, cancelled)
@@ -409,12 +434,6 @@ def _conditions(wanted: Filter) -> tuple[list[str], dict[str, Any]]:
     elif wanted.stage is not None:
         where.append(f"(i.payload IS NOT NULL OR EXISTS ({row}{named}))")
     return where, values
-
-
-def _free(con: Con, workers: Sequence[int], now: int) -> None:
-    for worker in workers:
-        con.execute("UPDATE items SET worker = NULL, fence = fence + 1, wake = ? WHERE worker = ?", (now, worker))
-        con.execute("DELETE FROM workers WHERE id = ?", (worker,))
 
 
 def _listed(item: ItemState | StoreCorrupt, key: int) -> ItemState:

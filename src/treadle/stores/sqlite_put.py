@@ -104,6 +104,8 @@ class Tally:
 
     def __init__(self) -> None:
         self._changes: dict[tuple[int, int], int] = {}
+        self._now: dict[tuple[int, int], StageState] = {}
+        """How stages stand after what this transaction has written of them so far."""
 
     def add(self, stage: int, state: int, n: int) -> None:
         """So many more (or fewer) have the stage in this state."""
@@ -113,7 +115,9 @@ class Tally:
         """The item's stage came to another state. Items whose content is not known do not count."""
         if state.payload is None:
             return
-        before, state.stored[row.stage] = state.stored.get(row.stage), row.state
+        place = (state.key, number)
+        before = self._now.get(place) or state.stored.get(row.stage)
+        self._now[place] = row.state
         if before is not row.state:
             changes = self._changes
             if before is not None:

@@ -76,7 +76,7 @@ class Names:
         return self._name[number]
 
 
-_ITEM = "SELECT id, key, payload, phase, priority, fence, news, added FROM items"
+_ITEM = "SELECT id, key, payload, phase, priority, fence, news, added, lost FROM items"
 
 
 def read_items(
@@ -87,9 +87,9 @@ def read_items(
     found: dict[int, ItemState | StoreCorrupt] = {}
     rows = {row[0]: row for row in con.execute(f"{_ITEM} WHERE id IN (SELECT value FROM json_each(?))", (wanted,))}
     for key in keys:
-        _, identity, payload, phase, priority, fence, news, added = rows[key]
+        _, identity, payload, phase, priority, fence, news, added, lost = rows[key]
         found[key] = ItemState(
-            identity, payload, key=key, fence=fence, news=news, phase=PHASES[phase], priority=priority, added=added
+            identity, payload, key=key, fence=fence, news=news, phase=PHASES[phase], priority=priority, added=added, lost=lost
         )
     for item, stage, state, *rest in con.execute(
         "SELECT * FROM stages WHERE item IN (SELECT value FROM json_each(?)) ORDER BY item, stage", (wanted,)

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from treadle.clock import to_us
 from treadle.errors import SchemaTooNew, StoreCorrupt, StoreError, StoreFull, StoreUnavailable
+from treadle.stores.filesystem import refused_as_network
 
-VERSION = 2
+VERSION = 3
 STATES = ("pending", "running", "completed", "failed", "awaiting_review", "skipped")
 """Stored as their places here."""
 
@@ -34,12 +35,18 @@ _KINDS: dict[int, type[StoreError]] = {
 }
 
 
+_PASSING = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+"""Faults of a disk or a lock, which may be over a moment later."""
+
+
 def mapped(error: sqlite3.Error, path: str) -> StoreError:
     """Our error for one of SQLite's."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code == 0 and "decode" in str(error):
         code = sqlite3.SQLITE_CORRUPT
-    return _KINDS.get(code, StoreError)(f"store {path}: {error}")
+    told = _KINDS.get(code, StoreError)(f"store {path}: {error}")
+    told.may_pass = code in _PASSING
+    return told
 
 
 @contextmanager
@@ -70,26 +77,33 @@ def open_file(path: str) -> sqlite3.Connection:
         StoreUnavailable: it cannot be opened.
     """
     if path != ":memory:":
+        if reason := refused_as_network(path):
+            raise StoreUnavailable(reason)
         _check_file(path)
     with mapping_errors(path):
         con = connect(path)
         try:
-            version = _version(con, path)
+            version = stored_version(con, path)
             if version > VERSION:
                 raise SchemaTooNew(f"store {path} has schema {version}, this Treadle knows up to {VERSION}; upgrade Treadle")
             if path != ":memory:":
                 _use_wal(con)
-            # FULL: a power cut loses nothing acknowledged. No autocheckpoint: SQLite before 3.51.3 has a race
-            # between checkpoints and commits that only a checkpoint holding the writer's lock avoids.
-            con.execute("PRAGMA synchronous=FULL")
-            con.execute("PRAGMA wal_autocheckpoint=0")
-            con.execute("PRAGMA cache_size=-32768")
+            prepare(con)
             if version < VERSION:
                 _migrate(con, path)
         except BaseException:
             con.close()
             raise
     return con
+
+
+def prepare(con: sqlite3.Connection) -> None:
+    """What this connection commits, a power cut does not lose."""
+    # No autocheckpoint: SQLite before 3.51.3 has a race between checkpoints and commits that only a checkpoint
+    # holding the writer's lock avoids.
+    con.execute("PRAGMA synchronous=FULL")
+    con.execute("PRAGMA wal_autocheckpoint=0")
+    con.execute("PRAGMA cache_size=-32768")
 
 
 def _use_wal(con: sqlite3.Connection) -> None:
@@ -105,22 +119,31 @@ def _use_wal(con: sqlite3.Connection) -> None:
 
 
 def _check_file(path: str) -> None:
+    """There is a file, made now if need be, and it is no other kind of file."""
     try:
-        with Path(path).open("rb") as file:
-            head = file.read(len(_HEADER))
+        check_header(path)
     except FileNotFoundError:
         try:
             os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
         except OSError as error:
             raise StoreUnavailable(f"store {path} cannot be made: {error.strerror}") from error
-        return
+
+
+def check_header(path: str) -> None:
+    """Return if the file is empty or begins as a database does; ``FileNotFoundError`` if there is none."""
+    try:
+        with Path(path).open("rb") as file:
+            head = file.read(len(_HEADER))
+    except FileNotFoundError:
+        raise
     except OSError as error:
         raise StoreUnavailable(f"store {path} cannot be opened: {error.strerror}") from error
     if head and head != _HEADER:
         raise StoreCorrupt(f"{path} is no SQLite database; name another file for the store")
 
 
-def _version(con: sqlite3.Connection, path: str) -> int:
+def stored_version(con: sqlite3.Connection, path: str) -> int:
+    """The version of the schema in the file; 0 if it is empty."""
     tables = {row[0] for row in con.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")}
     if not tables:
         return 0
@@ -135,16 +158,19 @@ def _version(con: sqlite3.Connection, path: str) -> int:
 
 
 def _migrate(con: sqlite3.Connection, path: str) -> None:
+    """Every step up to the current version, in one transaction."""
     con.execute("BEGIN IMMEDIATE")
     try:
         # Another process may have been faster while this one waited for the lock.
-        version = _version(con, path)
+        version = stored_version(con, path)
         if version == 1:
             con.execute("ALTER TABLE stage_statuses RENAME TO old_stages")
             con.execute("ALTER TABLE subtask_statuses RENAME TO old_subtasks")
             con.execute("DROP INDEX IF EXISTS idx_stage_state")
-        if version < VERSION:
-            _run(con, files("treadle.stores").joinpath("migrations/0002_items.sql").read_text())
+        steps = {int(file.name[:4]): file for file in files("treadle.stores").joinpath("migrations").iterdir()}
+        for number in sorted(steps):
+            if number > version:
+                _run(con, steps[number].read_text())
         if version == 1:
             _carry_over(con)
         if version == 0:
@@ -153,7 +179,8 @@ def _migrate(con: sqlite3.Connection, path: str) -> None:
         con.execute("INSERT INTO schema_version (version) VALUES (?)", (VERSION,))
         con.execute("COMMIT")
     except BaseException:
-        con.execute("ROLLBACK")
+        if con.in_transaction:
+            con.execute("ROLLBACK")
         raise
 
 

@@ -9,11 +9,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from treadle.errors import StoreError, StoreUnavailable
 from treadle.state import ItemState, Transition
+from treadle.stores.sqlite_proof import Marks, Query, read_back, trace_of
 from treadle.stores.sqlite_schema import mapped
 
 log: logging.Logger = logging.getLogger("treadle.store")
@@ -24,6 +26,21 @@ _SLOW = 0.02
 _LOCK_WAIT_MS = 60_000
 _WAL_LIMIT = 32 * 1024 * 1024
 _ROWS_A_CHECKPOINT = 100_000
+
+_RETRY_AFTER = 0.25
+"""Seconds until changes that a full or failing disk refused are tried again."""
+
+
+class _Again:
+    """In place of a result: a change that may work later, when the disk has room or the lock is free."""
+
+
+_AGAIN = _Again()
+
+
+class _Unsettled(Exception):
+    """A COMMIT failed; with the results it would have had, the query that tells, and the error."""
+
 
 Act = Callable[[sqlite3.Connection], Any]
 Change = tuple[ItemState, Transition]
@@ -50,6 +67,9 @@ class Writer:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="treadle-writer")
         self._lock = threading.Lock()
         self._checkpointed = 0
+        self._marks = Marks()
+        self._waiting = False
+        self._closing = False
 
     def act(self, act: Act) -> asyncio.Future[Any]:
         """What ``act`` returns, when the transaction that it ran in is durable."""
@@ -72,24 +92,55 @@ class Writer:
         batch, self._queue = self._queue[:_MAX_BATCH], self._queue[_MAX_BATCH:]
         if not batch:
             return  # Closing has written what this was called for.
+        rest: Callable[[], Sequence[Any]] = partial(self._in_thread, batch)
         if not self._slow:
-            self._con.execute("PRAGMA busy_timeout=0")
-            results = self._transact(batch)
-            if results is not None:
-                self._settle(batch, results, loop)
-                return
-        pending = loop.run_in_executor(self._thread, self._in_thread, batch)
+            try:
+                results = self._at_once(batch)
+            except _Unsettled as unsettled:
+                rest = partial(self._read_back, batch, *unsettled.args)
+            else:
+                if results is not None:
+                    self._settle(batch, results, loop)
+                    return
+        pending = loop.run_in_executor(self._thread, rest)
         pending.add_done_callback(lambda done: self._settle(batch, done.result(), loop))
 
+    def _at_once(self, batch: Sequence[_Entry]) -> Sequence[Any] | None:
+        self._con.execute("PRAGMA busy_timeout=0")
+        return self._transact(batch, on_loop=True)
+
     def _settle(self, batch: Sequence[_Entry], results: Sequence[Any], loop: asyncio.AbstractEventLoop) -> None:
-        for (_, _, future), result in zip(batch, results, strict=True):
-            if future.done():
+        again: list[_Entry] = []
+        for entry, result in zip(batch, results, strict=True):
+            future = entry[2]
+            if result is None:
+                _remember(entry)
+            if result is _AGAIN and not self._closing:
+                # Even if nobody waits for it any more: later changes build on it.
+                again.append(entry)
+            elif future.done():
                 continue
-            if isinstance(result, Exception):
+            elif result is _AGAIN:
+                future.set_exception(StoreUnavailable(f"store {self._path} was closed before it could be written again"))
+            elif isinstance(result, Exception):
                 future.set_exception(result)
             else:
                 future.set_result(result)
-        if self._queue:
+        self._next(again, loop)
+
+    def _next(self, again: list[_Entry], loop: asyncio.AbstractEventLoop) -> None:
+        """Write what waits, if anything does; what has to be tried again after a while and before all others."""
+        if bool(again) is not self._waiting:
+            self._waiting = bool(again)
+            log.warning(
+                "store %s: %s", self._path, "changes wait until it can be written" if again else "it can be written again"
+            )
+        if again:
+            # Before all others, so that what was handed over first becomes durable first.
+            self._queue[:0] = again
+            self._slow = True
+            loop.call_later(_RETRY_AFTER, self._flush, loop)
+        elif self._queue:
             loop.call_soon(self._flush, loop)
         else:
             self._scheduled = False
@@ -98,19 +149,30 @@ class Writer:
         self._con.execute(f"PRAGMA busy_timeout={_LOCK_WAIT_MS}")
         results = self._transact(batch)
         if results is None:
-            return [self._locked()] * len(batch)
+            return self._refused(batch, self._locked())
         self._checkpoint()
         return results
 
     def _locked(self) -> StoreUnavailable:
-        return StoreUnavailable(f"store {self._path}: another process held the lock for {_LOCK_WAIT_MS // 1000} s")
+        error = StoreUnavailable(f"store {self._path}: another process held the lock for {_LOCK_WAIT_MS // 1000} s")
+        error.may_pass = True
+        return error
+
+    def _refused(self, batch: Sequence[_Entry], error: StoreError) -> list[Any]:
+        """People are told at once; a worker's changes wait for better times, since what they tell of has been done."""
+        waits = error.may_pass and not self._closing
+        return [_AGAIN if waits and change is not None else error for _, change, _ in batch]
 
     def _roll_back(self) -> None:
         if self._con.in_transaction:
             self._con.execute("ROLLBACK")
 
-    def _transact(self, batch: Sequence[_Entry]) -> Sequence[Any] | None:
-        """A result or an exception for each entry; ``None`` if another process has the lock."""
+    def _transact(self, batch: Sequence[_Entry], *, on_loop: bool = False) -> Sequence[Any] | None:
+        """A result or an exception for each entry; ``None`` if another process has the lock.
+
+        Raises:
+            _Unsettled: nobody knows what became of it, and ``on_loop`` is no place to find out.
+        """
         began = time.perf_counter()
         con = self._con
         with self._lock:
@@ -120,25 +182,64 @@ class Writer:
                 if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
                     self._slow = True
                     return None
-                return [mapped(error, self._path)] * len(batch)
+                return self._refused(batch, mapped(error, self._path))
             try:
+                before = con.total_changes
                 results = self._run(batch)
-                con.execute("COMMIT")
+                proof = self._proof(batch, results) if con.total_changes != before else None
             except sqlite3.OperationalError as error:
                 # The disk or the lock: it is the same for everybody in the batch.
                 self._roll_back()
-                results = [mapped(error, self._path)] * len(batch)
+                return self._refused(batch, mapped(error, self._path))
             except Exception as error:  # noqa: BLE001 - told to whoever waits for the write
                 self._roll_back()
                 results = [_told(error, self._path)]
             except BaseException:
                 self._roll_back()
                 raise
+            else:
+                results = self._commit(batch, results, proof, on_loop=on_loop)
         if len(results) < len(batch):
             # Something in the batch cannot be stored: alone, each speaks for itself.
             return [result for entry in batch for result in self._transact([entry]) or [self._locked()]]
         self._slow = time.perf_counter() - began > _SLOW or self._wal_is_long()
         return results
+
+    def _proof(self, batch: Sequence[_Entry], results: Sequence[Any]) -> Query | None:
+        """What will tell that this transaction took place, should its COMMIT fail."""
+        written = (change for (_, change, _), result in zip(batch, results, strict=True) if change is not None and result is None)
+        return trace_of(written) or self._marks.leave(self._con)
+
+    def _commit(self, batch: Sequence[_Entry], results: list[Any], proof: Query | None, *, on_loop: bool) -> list[Any]:
+        """The results, once the transaction took place; else why not."""
+        try:
+            self._con.execute("COMMIT")
+        except sqlite3.Error as error:
+            told = mapped(error, self._path)
+            if proof is None or self._path == ":memory:":
+                self._roll_back()
+                return self._refused(batch, told)
+            if on_loop:
+                raise _Unsettled(results, proof, told) from error
+            return self._read_back(batch, results, proof, told)
+        return results
+
+    def _read_back(self, batch: Sequence[_Entry], results: list[Any], proof: Query, told: StoreError) -> list[Any]:
+        """A failed COMMIT is no verdict: what the file says is. It is asked for as long as a lock would be waited for."""
+        until = time.monotonic() + _LOCK_WAIT_MS / 1000
+        while True:
+            try:
+                self._con, took_place = read_back(self._con, self._path, proof)
+            except sqlite3.Error as error:
+                log.warning("store %s: cannot be read back yet: %s", self._path, error)
+                if time.monotonic() > until:
+                    lost = StoreUnavailable(f"{told}; it cannot be told whether that was written: open the store anew and look")
+                    return [lost] * len(batch)
+                time.sleep(_RETRY_AFTER)
+            else:
+                self._checkpointed = 0
+                log.warning("%s; read back, the transaction took %s", told, "place" if took_place else "no place")
+                return results if took_place else self._refused(batch, told)
 
     def _run(self, batch: Sequence[_Entry]) -> list[Any]:
         results: list[Any] = []
@@ -190,6 +291,7 @@ class Writer:
 
     def close(self) -> None:
         """Write what waits, then close."""
+        self._closing = True
         self._thread.shutdown(wait=True)
         if self._queue:
             results = self._transact(self._queue)
@@ -201,6 +303,14 @@ class Writer:
             if self._path != ":memory:" and self._con.total_changes:
                 self._truncate_log()
             self._con.close()
+
+
+def _remember(entry: _Entry) -> None:
+    """The item's rows are stored as the change has them: what the counters go by next time."""
+    if entry[1] is not None:
+        state, change = entry[1]
+        for row in change.stages:
+            state.stored[row.stage] = row.state
 
 
 def _told(error: Exception, path: str) -> StoreError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 from uuid import UUID
 
@@ -14,15 +15,14 @@ from treadle.definition import Definition
 from treadle.errors import ItemNotFound, LeaseLost, StoreError
 from treadle.event import EventKind
 from treadle.outcome import ReviewData
-from treadle.state import AttemptRow, Ended, ItemPhase, ItemState, StageState, StageStatus, SubTaskStatus, Transition
-from treadle.store import Filter, NewItem, StateStore, WorkerIdentity
+from treadle.state import AttemptRow, Ended, ItemPhase, ItemState, Mode, StageState, StageStatus, SubTaskStatus, Transition
+from treadle.store import Filter, NewItem, StateStore, WorkerIdentity, WorkerRow
 
 FLOW = Definition.from_shape("contract", {"a": [], "b": ["a"]})
 ME = WorkerIdentity("me", "here", "boot", 1, "1")
-LEASE = 30_000_000
 
 
-def _alive(_: WorkerIdentity) -> bool:
+def _alive(_: WorkerRow) -> bool:
     return False
 
 
@@ -31,7 +31,7 @@ async def _held(store: StateStore, *ids: str) -> list[ItemState]:
     await store.bind(FLOW)
     await store.add([NewItem(i, f'{{"id":"{i}"}}') for i in ids], decide.arrive(FLOW, now_us()))
     worker = await store.enlist(ME)
-    claimed = await store.claim(worker, 100, now_us(), lease=LEASE, is_gone=_alive)
+    claimed = await store.claim(worker, 100, now_us(), is_dead=_alive)
     for state in claimed.items:
         decide.count(FLOW, state)
     return list(claimed.items)
@@ -144,14 +144,14 @@ class StateStoreContract:
     async def test_an_item_has_one_holder(self, store: StateStore) -> None:
         (state,) = await _held(store, "x")
         other = await store.enlist(ME)
-        again = await store.claim(other, 10, now_us(), lease=LEASE, is_gone=_alive)
+        again = await store.claim(other, 10, now_us(), is_dead=_alive)
         assert list(again.items) == []
-        assert list((await store.claim(other, 1, now_us(), lease=LEASE, is_gone=_alive, only=state.id)).items) == []
+        assert list((await store.claim(other, 1, now_us(), is_dead=_alive, only=state.id)).items) == []
 
     async def test_a_dead_holder_loses_the_item_and_changes_nothing_more(self, store: StateStore) -> None:
         (old,) = await _held(store, "x")
         other = await store.enlist(ME)
-        (new,) = (await store.claim(other, 10, now_us(), lease=LEASE, is_gone=lambda who: who.pid == 1)).items
+        (new,) = (await store.claim(other, 10, now_us(), is_dead=lambda row: row.who.pid == 1)).items
         assert new.fence > old.fence
         change = decide.begin(FLOW, old, now_us(), 10)
         with pytest.raises(LeaseLost, match="'x'"):
@@ -165,19 +165,19 @@ class StateStoreContract:
         await store.bind(FLOW)
         await store.add([NewItem("x", "{}")], decide.arrive(FLOW, now_us()))
         worker = await store.enlist(ME)
-        await store.claim(worker, 10, now_us(), lease=LEASE, is_gone=_alive)
+        await store.claim(worker, 10, now_us(), is_dead=_alive)
         await store.retire(worker)
         other = await store.enlist(ME)
-        assert len((await store.claim(other, 10, now_us(), lease=LEASE, is_gone=_alive)).items) == 1
+        assert len((await store.claim(other, 10, now_us(), is_dead=_alive)).items) == 1
 
     async def test_what_waits_for_a_time_is_claimed_then(self, store: StateStore) -> None:
         await store.bind(FLOW)
         later = now_us() + 60_000_000
         await store.add([NewItem("x", "{}")], decide.arrive(FLOW, later))
         worker = await store.enlist(ME)
-        claimed = await store.claim(worker, 10, now_us(), lease=LEASE * 10, is_gone=_alive)
+        claimed = await store.claim(worker, 10, now_us(), is_dead=_alive)
         assert (list(claimed.items), claimed.wake) == ([], later)
-        assert len((await store.claim(worker, 10, later, lease=LEASE * 10, is_gone=_alive)).items) == 1
+        assert len((await store.claim(worker, 10, later, is_dead=_alive)).items) == 1
 
     # changes
 
@@ -213,7 +213,7 @@ class StateStoreContract:
         await store.revise("x", lambda found: Transition(now_us()))
         await _finish(store, state)
         other = await store.enlist(ME)
-        assert len((await store.claim(other, 10, now_us(), lease=LEASE, is_gone=_alive)).items) == 1
+        assert len((await store.claim(other, 10, now_us(), is_dead=_alive)).items) == 1
 
     async def test_cancelling_takes_the_item_from_its_holder(self, store: StateStore) -> None:
         (state,) = await _held(store, "x")
@@ -264,4 +264,49 @@ class StateStoreContract:
         await _finish(store, state)
         await store.bind(Definition.from_shape("contract", {"a": [], "b": ["a"], "c": ["b"]}))
         other = await store.enlist(ME)
-        assert len((await store.claim(other, 10, now_us(), lease=LEASE, is_gone=_alive)).items) == 1
+        assert len((await store.claim(other, 10, now_us(), is_dead=_alive)).items) == 1
+
+    # workers
+
+    async def test_workers_are_listed_with_what_they_hold(self, store: StateStore) -> None:
+        before = now_us()
+        await _held(store, "x", "y")
+        other = await store.enlist(WorkerIdentity("other", "there", "boot", 2, "2"))
+        first, second = await store.workers()
+        assert (first.who, first.holds, second.number, second.who.name, second.holds) == (ME, 2, other, "other", 0)
+        assert before <= first.since <= first.beat <= now_us()
+        await store.retire(first.number)
+        assert [row.who.name for row in await store.workers()] == ["other"]
+
+    async def test_who_lost_an_item_is_told_to_the_next(self, store: StateStore) -> None:
+        await _held(store, "x")
+        other = await store.enlist(ME)
+        (state,) = (await store.claim(other, 1, now_us(), is_dead=lambda row: row.number != other)).items
+        assert state.lost is not None
+        assert {"worker": "me", "host": "here", "pid": 1}.items() <= json.loads(state.lost).items()
+
+    async def test_a_worker_that_was_taken_for_dead_may_not_claim(self, store: StateStore) -> None:
+        await _held(store, "x")
+        (row,) = await store.workers()
+        await store.retire(row.number)
+        with pytest.raises(LeaseLost, match="enlist anew"):
+            await store.claim(row.number, 10, now_us(), is_dead=_alive)
+        assert await store.workers() == []
+
+    async def test_nobody_claims_while_the_store_is_paused_or_drained(self, store: StateStore) -> None:
+        (state,) = await _held(store, "x")
+        await store.add([NewItem("y", "{}")], decide.arrive(FLOW, now_us()))
+        assert (await store.steer()).mode is Mode.RUNNING
+        for mode in (Mode.PAUSED, Mode.DRAINING):
+            said = await store.steer(mode, "ann")
+            assert (said.mode, said.by) == (mode, "ann")
+            assert await store.steer() == said
+            worker = await store.enlist(ME)
+            for only in (None, "y"):
+                claimed = await store.claim(worker, 10, now_us(), is_dead=_alive, only=only)
+                assert (list(claimed.items), claimed.mode) == ([], mode)
+        # What is held goes on.
+        await _finish(store, state)
+        await store.steer(Mode.RUNNING)
+        worker = await store.enlist(ME)
+        assert [found.id for found in (await store.claim(worker, 10, now_us(), is_dead=_alive)).items] == ["y"]

@@ -1,0 +1,69 @@
+"""Whether a transaction took place whose COMMIT failed: an error there says nothing about that."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from uuid import uuid4
+
+from treadle.clock import now_us
+from treadle.state import ItemState, Transition
+from treadle.stores.sqlite_rows import KIND_CODE
+from treadle.stores.sqlite_schema import connect, prepare
+
+Query = tuple[str, Sequence[object]]
+
+_EVENT = "SELECT 1 FROM events WHERE item = ? AND at = ? AND kind = ? AND attempt IS ? AND subtask IS ? AND data IS ?"
+_MARK = "SELECT 1 FROM marks WHERE writer = ? AND number = ?"
+_OLD = 86_400_000_000
+
+
+class Marks:
+    """Numbers that one writer leaves in transactions which leave no trace of their own."""
+
+    def __init__(self) -> None:
+        self._writer = uuid4().hex
+        self._number = 0
+
+    def leave(self, con: sqlite3.Connection) -> Query:
+        """The transaction that is open has a mark; the query finds it once that took place."""
+        self._number += 1
+        if self._number == 1:
+            con.execute("DELETE FROM marks WHERE at < ?", (now_us() - _OLD,))
+        con.execute("INSERT OR REPLACE INTO marks VALUES (?, ?, ?)", (self._writer, self._number, now_us()))
+        return _MARK, (self._writer, self._number)
+
+
+def trace_of(changes: Iterable[tuple[ItemState, Transition]]) -> Query | None:
+    """A query that finds what these changes wrote, once they took place; ``None`` if none of them tells of itself."""
+    for state, change in changes:
+        if change.events:
+            event = change.events[-1]
+            # Only the holder of an item tells of it at that very microsecond.
+            return _EVENT, (state.key, change.at, KIND_CODE[event.kind], event.attempt, event.subtask, event.data)
+    return None
+
+
+def read_back(broken: sqlite3.Connection, path: str, proof: Query) -> tuple[sqlite3.Connection, bool]:
+    """A new handle in place of the broken one, and whether the transaction that ``proof`` finds took place.
+
+    It is read inside a write transaction that commits, so that what is seen is what everybody will see.
+
+    Raises:
+        sqlite3.Error: that cannot be told yet.
+    """
+    with suppress(sqlite3.Error):
+        broken.close()
+    con = connect(path)
+    try:
+        prepare(con)
+        con.execute("BEGIN IMMEDIATE")
+        took_place = con.execute(*proof).fetchone() is not None
+        con.execute("UPDATE schema_version SET version = version")
+        con.execute("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.Error):
+            con.close()
+        raise
+    return con, took_place

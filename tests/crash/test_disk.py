@@ -1,0 +1,200 @@
+"""A disk that is full, or a file that another process has locked, costs time and nothing else."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.crash.lab import LONG, check_invariants, line, sql, started, until
+
+pytestmark = pytest.mark.may_block  # other processes are what is tested: this one only waits for them
+
+SCRIPT = """
+import asyncio, logging, os, sys, time
+from treadle import Engine, Workflow, open_store
+
+witness = os.open(sys.argv[2], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+flow = Workflow("disk")
+logging.basicConfig(level=logging.WARNING)
+
+
+@flow.stage
+async def make(item):
+    os.write(witness, f"ran {item['id']}\\n".encode())
+    await asyncio.sleep(0.02)  # or all is done before the disk is full
+    return "x" * 4_000
+
+
+@flow.stage
+async def measure(item, make):
+    return len(make)
+
+
+def acknowledged(state, change):
+    for row in change.stages:
+        if row.state == "completed":
+            os.write(witness, f"ack {state.id} {row.stage}\\n".encode())
+
+
+async def watch():
+    longest, last = 0.0, time.monotonic()
+    while True:
+        await asyncio.sleep(0.005)
+        now = time.monotonic()
+        longest, last = max(longest, now - last), now
+        if now - watch.said > 0.5:
+            watch.said = now
+            with open(sys.argv[3], "w") as lag:
+                lag.write(str(longest))
+            longest = 0.0
+
+
+watch.said = 0.0
+
+
+async def main():
+    async with open_store(sys.argv[1]) as store, Engine(flow, store) as engine:
+        engine.observe(acknowledged)
+        watching = asyncio.create_task(watch())
+        print("up", flush=True)
+        report = await engine.run(({"id": f"i{n}"} for n in range(int(sys.argv[4]))), concurrency=20)
+        watching.cancel()
+        print(report.completed, report.failed, flush=True)
+
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    (tmp_path / "app.py").write_text(SCRIPT)
+    return tmp_path / "app.py"
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A small disk of its own."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", place], capture_output=True, check=False).returncode:
+        pytest.skip("only root can mount")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+def fill(ballast: Path) -> None:
+    """Not one more page fits on the disk."""
+    handle = os.open(ballast, os.O_WRONLY | os.O_CREAT)
+    try:
+        while True:
+            os.write(handle, b"\0" * 4096)
+    except OSError as error:
+        assert error.errno == errno.ENOSPC  # noqa: PT017 - the disk is full: that is what was wanted
+    finally:
+        os.close(handle)
+
+
+def waits(errors: Path) -> bool:
+    """Whether the process says that it waits for room."""
+    return "changes wait until it can be written" in errors.read_text()
+
+
+def acknowledged(witness: Path) -> set[tuple[str, str]]:
+    words = [text.split() for text in witness.read_text().splitlines()]
+    return {(said[1], said[2]) for said in words if said[0] == "ack"}
+
+
+def stored(path: Path) -> set[tuple[object, ...]]:
+    return set(sql(path, "SELECT item_id, stage FROM stage_statuses WHERE state = 'completed'"))
+
+
+def finish(script: Path, store: Path, witness: Path, items: int, process: subprocess.Popen[str]) -> None:
+    assert line(process) == f"{items} 0"
+    assert process.wait(10) == 0
+    assert acknowledged(witness) == stored(store)
+    assert len(stored(store)) == 2 * items
+    # What ran once and waited for room did not run again.
+    ran = [text for text in witness.read_text().splitlines() if text.startswith("ran")]
+    assert len(ran) == len(set(ran)) == items
+    check_invariants(store)
+
+
+def test_a_run_waits_while_the_disk_is_full_and_goes_on_by_itself(script: Path, disk: Path, tmp_path: Path) -> None:
+    store, witness, errors = disk / "s.db", tmp_path / "witness", tmp_path / "errors"
+    ballast = disk / "ballast"
+    with started(script, store, witness, tmp_path / "lag", "400", text=errors) as process:
+        assert line(process) == "up"
+        until(lambda: witness.exists() and witness.stat().st_size > 1_000)
+        fill(ballast)
+        until(lambda: waits(errors))
+        before = witness.stat().st_size
+        # Nothing is acknowledged that is not stored, and nothing has failed.
+        assert acknowledged(witness) <= stored(store)
+        assert process.poll() is None
+        until(lambda: (tmp_path / "lag").exists() and float((tmp_path / "lag").read_text() or 1) < 0.5)
+        ballast.unlink()
+        finish(script, store, witness, 400, process)
+        assert witness.stat().st_size > before
+
+
+def test_a_limit_on_the_file_is_waited_out_as_well(script: Path, tmp_path: Path) -> None:
+    store, witness, errors = tmp_path / "s.db", tmp_path / "witness", tmp_path / "errors"
+    with started(script, store, witness, tmp_path / "lag", "300", text=errors) as process:
+        assert line(process) == "up"
+        until(lambda: witness.exists() and witness.stat().st_size > 500)
+        _, most = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (Path(f"{store}-wal").stat().st_size + 4_096, most))
+        until(lambda: waits(errors))
+        assert acknowledged(witness) <= stored(store)
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (most, most))
+        finish(script, store, witness, 300, process)
+
+
+def test_a_full_disk_does_not_keep_a_worker_from_ending(script: Path, disk: Path, tmp_path: Path) -> None:
+    store, witness, errors = disk / "s.db", tmp_path / "witness", tmp_path / "errors"
+    with started(script, store, witness, tmp_path / "lag", "400", text=errors) as process:
+        assert line(process) == "up"
+        until(lambda: witness.exists() and witness.stat().st_size > 1_000)
+        fill(disk / "ballast")
+        until(lambda: waits(errors))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) != 0
+    (disk / "ballast").unlink()
+    assert acknowledged(witness) <= stored(store)
+    with started(script, store, witness, tmp_path / "lag", "400", text=errors) as process:
+        assert line(process) == "up"
+        assert line(process) == "400 0"
+    assert acknowledged(witness) <= stored(store)
+    check_invariants(store)
+
+
+def test_a_lock_that_another_process_holds_stops_writes_and_not_the_loop(script: Path, tmp_path: Path) -> None:
+    store, witness = tmp_path / "s.db", tmp_path / "witness"
+    held = 20.0 if LONG else 4.0
+    with started(script, store, witness, tmp_path / "lag", "2000", text=tmp_path / "errors") as process:
+        assert line(process) == "up"
+        until(lambda: witness.exists() and witness.stat().st_size > 1_000)
+        con = sqlite3.connect(store, isolation_level=None, timeout=30)
+        con.execute("BEGIN IMMEDIATE")
+        began, worst = time.monotonic(), 0.0
+        (tmp_path / "lag").unlink(missing_ok=True)
+        while time.monotonic() - began < held:
+            until(lambda: (tmp_path / "lag").exists() and (tmp_path / "lag").read_text())
+            worst = max(worst, float((tmp_path / "lag").read_text() or 0))
+            (tmp_path / "lag").unlink(missing_ok=True)
+        con.execute("ROLLBACK")
+        con.close()
+        assert worst < 0.5  # 5 ms of it is its own pause; a busy machine adds its share
+        finish(script, store, witness, 2_000, process)
