@@ -57,6 +57,8 @@ class World:
         self.charged: dict[tuple[str, int | None, int], int] = {}
         self.extra: dict[str, int] = dict.fromkeys(NAMES, 0)
         self.ended: set[tuple[str, int | None, int, int]] = set()
+        self.refused: set[str] = set()
+        """Stages that a person rejected, until somebody has them tried again."""
 
     def take(self, change: Transition, *, acted: bool = False) -> None:
         after = self.state.stages | {row.stage: row for row in change.stages}
@@ -64,6 +66,7 @@ class World:
             if row.state is StageState.RUNNING and not row.fan_out:
                 needs = [after[need].state for need in self.flow.stages[row.stage].needs]
                 assert all(need.is_finished for need in needs), f"{row.stage} started before what it needs"
+                assert not self.refused & self.above(row.stage), f"{row.stage} started behind what a person rejected"
             if row.state is StageState.AWAITING_REVIEW:
                 reviews = self.state.reviews | {review.stage: review for review in change.reviews}
                 assert reviews[row.stage].decision is None, "somebody is asked, but there is no question"
@@ -80,6 +83,11 @@ class World:
             decide.apply(self.flow, self.state, change)
             self.open += change.starts
             assert self.state.running == len(self.open)
+
+    def above(self, stage: str) -> set[str]:
+        """The stage and all that it depends on."""
+        needs = self.flow.stages[stage].needs
+        return {stage}.union(*(self.above(need) for need in needs))
 
     def claim(self) -> Transition:
         decide.count(self.flow, self.state)
@@ -118,7 +126,9 @@ class World:
         """Somebody acts on the resting item; whether that changed it."""
         draw = self.data.draw
         stage = draw(st.sampled_from(NAMES))
-        act = draw(st.sampled_from(["decide", "decide", "decide", "undo", "reopen", "rerun", "retry", "nothing"]))
+        act = draw(
+            st.sampled_from(["decide", "decide", "decide", "undo", "reopen", "rerun", "retry", "hold", "expire", "nothing"])
+        )
         flow, state, now = self.flow, self.state, self.now
         try:
             if act == "decide":
@@ -127,18 +137,32 @@ class World:
                 feedback = '{"summary":"more","failed_criteria":[],"guidance":null}'
                 change = decide.resolve(flow, state, stage, Answer(decided, "ann", "why", edited, feedback=feedback), now)
                 self.extra[stage] += decided is Decided.REQUEST_CHANGES
+                if decided is Decided.REJECT:
+                    self.refused.add(stage)
             elif act == "undo":
                 change = decide.undo(flow, state, stage, now)
+                self.refused.discard(stage)
             elif act == "reopen":
                 change = decide.reopen(flow, state, stage, "op", "why", now)
+                self.refused.discard(stage)
             elif act == "rerun":
                 change = decide.rerun(flow, state, stage, now, cascade=draw(st.booleans()))
             elif act == "retry":
                 change = decide.retry(flow, state, stage, now)
+                self.refused.discard(stage)
                 self.charged = {unit: 0 if unit[0] == stage else spent for unit, spent in self.charged.items()}
+            elif act == "hold":
+                change = decide.hold(
+                    state, stage, draw(st.sampled_from(["ann", "bo"])), draw(st.sampled_from([None, now + 1])), now
+                )
+            elif act == "expire":
+                self.now = now = now + 86_400_000_000
+                before = {name for name, row in state.stages.items() if row.state is StageState.AWAITING_REVIEW}
+                change = decide.expire(flow, state, now)
+                self.refused |= {row.stage for row in change.stages if row.state is StageState.FAILED and row.stage in before}
             else:
                 return False
-        except TreadleError:
+        except TreadleError:  # and nothing else: whatever the rows, an act is done or refused in our words
             return False
         self.take(change, acted=True)
         return True
