@@ -53,6 +53,8 @@ class World:
         self.flow = flow
         self.window = window
         self.chance = chance
+        self.is_unlucky = chance.random() < 0.4
+        """Whether nearly everything fails: that is how budgets are spent."""
         self.state = ItemState("x", '{"id":"x"}')
         self.now = 1
         self.open: list[tuple[str, int | None]] = []
@@ -132,6 +134,8 @@ class World:
         row = self.state.stages[stage] if seq is None else self.state.boards[stage].rows[seq]
         kinds = [Ended.COMPLETED, Ended.SKIPPED, Ended.FAILED, Ended.TIMED_OUT]
         how = chance.choice(kinds if seq is not None else [*kinds, Ended.AWAITING_REVIEW, Ended.FAN_OUT])
+        if self.is_unlucky and chance.random() < 0.8:
+            how = Ended.FAILED
         verdict = chance.choice(VERDICTS) if how is Ended.COMPLETED else None
         key = (stage, seq, row.reruns, row.attempt)
         assert key not in self.ended, "an attempt has two ends"
@@ -158,7 +162,7 @@ class World:
         """Somebody acts on the resting item, or tries to."""
         chance = self.chance
         waiting = [name for name, row in self.state.stages.items() if row.state is StageState.AWAITING_REVIEW]
-        stage = chance.choice(waiting if waiting and chance.random() < 0.5 else NAMES)
+        stage = chance.choice(waiting if waiting and chance.random() < 0.8 else NAMES)
         act = chance.choice(["decide", "decide", "decide", "undo", "reopen", "rerun", "retry", "hold", "expire", "nothing"])
         flow, state, now = self.flow, self.state, self.now
         try:
@@ -168,31 +172,27 @@ class World:
                 feedback = '{"summary":"more","failed_criteria":[],"guidance":null}'
                 change = decide.resolve(flow, state, stage, Answer(decided, "ann", "why", edited, feedback=feedback), now)
                 self.extra[stage] += decided is Decided.REQUEST_CHANGES
-                if decided is Decided.REJECT:
-                    self.refused.add(stage)
             elif act == "undo":
                 change = decide.undo(flow, state, stage, now)
-                self.refused.discard(stage)
             elif act == "reopen":
                 change = decide.reopen(flow, state, stage, "op", "why", now)
-                self.refused.discard(stage)
             elif act == "rerun":
                 change = decide.rerun(flow, state, stage, now, cascade=chance.random() < 0.5)
             elif act == "retry":
                 change = decide.retry(flow, state, stage, now)
-                self.refused.discard(stage)
                 self.charged = {unit: 0 if unit[0] == stage else spent for unit, spent in self.charged.items()}
             elif act == "hold":
                 change = decide.hold(state, stage, chance.choice(["ann", "bo"]), chance.choice([None, now + 1]), now)
             elif act == "expire":
                 self.now = now = now + 86_400_000_000
-                before = {name for name, row in state.stages.items() if row.state is StageState.AWAITING_REVIEW}
                 change = decide.expire(flow, state, now)
-                self.refused |= {row.stage for row in change.stages if row.state is StageState.FAILED and row.stage in before}
             else:
                 return
         except TreadleError:  # and nothing else: whatever the rows, an act is done or refused in our words
             return
+        # Whoever takes a rejection back, or has it done again, does so on purpose.
+        self.refused -= {row.stage for row in change.stages}
+        self.refused |= {review.stage for review in change.reviews if review.decision is Decided.REJECT}
         self.take(change, acted=True)
         SEEN[act] += 1
 
@@ -208,7 +208,7 @@ def test_promises_hold_for_every_course_of_events(
     flow = Definition.from_shape("any", graph)
     retry = RetryBudget(max_attempts=budget, on_exhausted=exhausted)
     stages = {n: replace(stage, retry=retry, review=policy, judged=True) for n, stage in flow.stages.items()}
-    for walk in range(20):
+    for walk in range(40):
         # Drawn by hypothesis, most walks would end after a few steps: small choices are what it likes.
         World(replace(flow, stages=stages), window, random.Random(f"{seed}.{walk}")).walk()
 
@@ -222,7 +222,7 @@ def test_the_walks_get_somewhere() -> None:
 def test_a_broken_promise_is_noticed() -> None:
     """The test above would be worth nothing if a stage that starts too early passed it."""
     flow = Definition.from_shape("any", {"a": [], "b": ["a"]})
-    world = World(flow, 1, None)  # type: ignore[arg-type]  # nothing is drawn
+    world = World(flow, 1, random.Random(0))
     early = Transition(1, stages=[StageRow("b", StageState.RUNNING, 1, 1)], starts=[("b", None)])
     decide.count(flow, world.state)
     try:
