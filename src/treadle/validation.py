@@ -83,6 +83,7 @@ def validate(
     if not drafts:
         findings.add("it has no stages; add one with @workflow.stage")
     items = _item_codec(item, findings)
+    _check_authors(drafts, item, findings)
     readings = _read_all(drafts, findings)
     for reading in readings.values():
         _check_options(reading, findings)
@@ -107,15 +108,25 @@ def _item_codec(item: Any, findings: _Findings) -> ItemCodec | None:
     except TypeError as error:
         findings.add(f"items of type {label} cannot be stored as JSON: {error}")
         return None
-    if isinstance(item, type) and item not in (dict, Any) and not _has_id(item):
+    if isinstance(item, type) and item not in (dict, Any) and not _has(item, "id"):
         findings.add(f"items of type {label} have no `id`")
     return codec
 
 
-def _has_id(item: type) -> bool:
+def _has(item: type, field: str) -> bool:
     declared = {name for owner in item.__mro__ for name in getattr(owner, "__annotations__", {})}
     # Slots and attrs fields without annotations show as attributes, properties too; a TypedDict is a dict to isinstance.
-    return "id" in declared or hasattr(item, "id") or "id" in getattr(item, "__annotations__", {})
+    return field in declared or hasattr(item, field) or field in getattr(item, "__annotations__", {})
+
+
+def _check_authors(drafts: Sequence[Draft], item: Any, findings: _Findings) -> None:
+    """A field that items do not have would exclude nobody, and nobody would notice."""
+    for draft in drafts:
+        author = getattr(draft.options.get("review"), "author", None)
+        if author is not None and isinstance(item, type) and item not in (dict, Any) and not _has(item, author):
+            findings.add(
+                f"stage {draft.name!r} excludes whom {author!r} of the item names, but items of type {item.__name__} have no {author!r}"
+            )
 
 
 def _read_all(drafts: Sequence[Draft], findings: _Findings) -> dict[str, _Reading]:

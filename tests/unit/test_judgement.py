@@ -6,6 +6,7 @@ import asyncio
 import importlib.util
 import json
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from treadle import (
     Inbox,
     InvalidArtefact,
     InvalidTransition,
+    InvalidWorkflow,
     ItemNotFound,
     PermanentError,
     QualityFeedback,
@@ -610,6 +612,27 @@ async def test_nobody_approves_their_own_work(store: StateStore) -> None:
     await engine.approve("z", "work", reviewer="ann")
     refused = await engine.inbox.decide_all(ReviewFilter(), Approve(), reviewer="ann")
     assert refused.decided == 0
+
+
+@dataclass
+class Letter:
+    id: str
+    author: str
+
+
+def test_excluding_by_a_field_that_items_do_not_have_is_an_error_before_anything_runs() -> None:
+    def judged_by(field: str) -> Workflow:
+        flow = Workflow("letters", item=Letter)
+
+        @flow.stage(review=ALWAYS.excluding(field))
+        async def work(item: Letter) -> int:
+            return 1
+
+        return flow
+
+    judged_by("author").validate()
+    with pytest.raises(InvalidWorkflow, match="items of type Letter have no 'autor'"):
+        judged_by("autor").validate()
 
 
 # --- 4. attempts ----------------------------------------------------------------------------------
