@@ -4,24 +4,22 @@ Every function takes the immutable definition, an item's rows and what has happe
 ``Transition``: the rows, events and attempts that must be written together. Nothing here waits, reads a
 clock or logs. Whoever holds the item calls ``apply`` with the transition, then has it written.
 
-``driving`` is what the holder of an item does, ``recovery`` what it does after a death, ``acting`` what people do to it
-whether it is held or not;
-``ruling`` is the table of what follows from an attempt, and ``draft`` puts one transition together.
+``driving`` is what the holder of an item does, and ``recovery`` what it does after a death; ``answering``, ``taking_back``
+and ``acting`` are what people do, whether the item is held or not. ``ruling`` is the table of what follows from an
+attempt, ``draft`` and ``settling`` put one transition together, and ``straight`` says the commonest one at once.
 """
 
 from __future__ import annotations
 
-from treadle.decide.acting import Answer, Seen, arrive, barred, cancel, hold, reopen, rerun, resolve, retry, undo
+from treadle.decide.acting import arrive, cancel, rerun, retry
+from treadle.decide.answering import EXPIRED_BY, Answer, Seen, barred, expire, hold, is_overdue, resolve
 from treadle.decide.draft import MAX_INTERRUPTIONS
 from treadle.decide.driving import (
-    EXPIRED_BY,
     apply,
     begin,
     count,
-    expire,
     forgo,
     heed,
-    is_overdue,
     next_due,
     settle,
     skip,
@@ -29,6 +27,7 @@ from treadle.decide.driving import (
     wake,
 )
 from treadle.decide.recovery import recover, suspicion, was_in_flight
+from treadle.decide.taking_back import reopen, undo
 
 __all__ = [
     "EXPIRED_BY",

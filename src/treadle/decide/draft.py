@@ -54,15 +54,20 @@ class Draft:
         "state", "subtasks", "waits",
     )  # fmt: skip
 
+    running: int
+    """Units that run after this."""
+    waits: bool
+    """Whether something is pending until a time."""
+
     def __init__(self, flow: Definition, state: ItemState, now: int) -> None:
         self.flow: Definition = flow
         self.state: ItemState = state
         self.now: int = now
         self.phase: ItemPhase = state.phase
-        self.running: int = state.running
+        self.running = state.running
         self.forgone: str | None = None
         self.revokes: bool = False
-        self.waits: bool = False
+        self.waits = False
         self.stages: list[StageRow] = []
         self.subtasks: list[SubtaskRow] = []
         self.attempts: list[AttemptRow] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from treadle.decide.draft import PENDING, RUNNING
-from treadle.decide.driving import Settling
+from treadle.decide.settling import Settling
 from treadle.definition import Definition
 from treadle.state import ItemState, StageRow, SubtaskRow, Transition
 
