@@ -54,20 +54,15 @@ class Draft:
         "state", "subtasks", "waits",
     )  # fmt: skip
 
-    running: int
-    """Units that run after this."""
-    waits: bool
-    """Whether something is pending until a time."""
-
     def __init__(self, flow: Definition, state: ItemState, now: int) -> None:
         self.flow: Definition = flow
         self.state: ItemState = state
         self.now: int = now
         self.phase: ItemPhase = state.phase
-        self.running = state.running
+        self.running: int = state.running
         self.forgone: str | None = None
         self.revokes: bool = False
-        self.waits = False
+        self.waits: bool = False
         self.stages: list[StageRow] = []
         self.subtasks: list[SubtaskRow] = []
         self.attempts: list[AttemptRow] = []
@@ -78,6 +73,14 @@ class Draft:
         self.cleared: list[str] = []
 
     # the whole
+
+    def one_ended(self) -> None:
+        """One of the item's units runs no more."""
+        self.running -= 1
+
+    def one_waits(self) -> None:
+        """Something of the item is pending until a time."""
+        self.waits = True
 
     def finish(self) -> Transition:
         """The transition, with the item's rest if nothing of it moves after this."""

@@ -105,7 +105,7 @@ class Settling(Draft):
             self.started(stage, row)
 
     def _record_interruption(self, row: StageRow | SubtaskRow, subtask: str | None) -> None:
-        self.running -= 1
+        self.one_ended()
         error, lost = "interrupted: the worker that ran it died", self.state.lost
         if lost is not None:
             who = json.loads(lost)
@@ -122,7 +122,7 @@ class Settling(Draft):
     # stages that end
 
     def settle_stage(self, stage: StageDefinition, row: StageRow, attempt: AttemptRow, chance: float) -> None:
-        self.running -= 1
+        self.one_ended()
         if attempt.how is Ended.COMPLETED and not stage.judged and not self.state.reviews:
             self._just_completed(row, attempt)
         else:
@@ -154,7 +154,7 @@ class Settling(Draft):
                 self.failed(row._replace(spent=row.spent + 1, feedback=ruling.feedback), ruling.reason)
             case Next.AGAIN:
                 due = self.now + _wait(stage.retry, attempt, row.spent + 1, chance)
-                self.waits = True
+                self.one_waits()
                 row = row._replace(state=PENDING, updated=self.now, due=due, error=ruling.reason, spent=row.spent + 1)
                 self.stages.append(row._replace(feedback=ruling.feedback))
                 self._tell(EventKind.RETRY_SCHEDULED, attempt, None, error=ruling.reason, due_at=from_us(due).isoformat())
@@ -238,7 +238,7 @@ class Settling(Draft):
         self.starts.append((row.stage, row.seq))
 
     def settle_subtask(self, stage: StageDefinition, row: SubtaskRow, attempt: AttemptRow, chance: float) -> None:
-        self.running -= 1
+        self.one_ended()
         board = self.state.boards[stage.name]
         ruling = rule(stage, attempt, row.spent + 1, self.state.id)
         self._tell_verdict(attempt, row.name)
@@ -259,7 +259,7 @@ class Settling(Draft):
                 self._tell(EventKind.STAGE_INTERRUPTED, attempt, row.name, error=ruling.reason)
             case Next.AGAIN:
                 due = self.now + _wait(stage.retry, attempt, row.spent + 1, chance)
-                self.waits = True
+                self.one_waits()
                 row = row._replace(state=PENDING, updated=self.now, due=due, error=ruling.reason, spent=row.spent + 1)
                 self.subtasks.append(row._replace(feedback=ruling.feedback))
                 due_at = from_us(due).isoformat()
