@@ -115,6 +115,7 @@ class Driver:
         if (fresh := await self._store.load(self._state.id)) is not None:
             # Nothing was done yet: what is stored is all there is.
             self._state.stages, self._state.boards, self._state.reviews = fresh.stages, fresh.boards, fresh.reviews
+            self._state.stored = fresh.stored
 
     async def heed(self) -> None:
         """Go on with what others decided while other parts of the item move."""

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from treadle import CriterionResult
+from treadle.cli.paint import criterion_text
+
 APP = """
 from dataclasses import dataclass
 
@@ -216,3 +219,16 @@ def test_wrong_use_is_one_line_that_says_what_to_do(folder: Path, words: tuple[s
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert says in done.stderr
     assert "\x1b" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("criterion", "line"),
+    [
+        (CriterionResult("found", "true", True, passed=True), "✓ found: True"),
+        (CriterionResult("same", "'3.7'", "3.7", passed=True), "✓ same: 3.7"),
+        (CriterionResult("topics", "at least 1", 2, passed=True), "✓ topics: 2  at least 1"),
+        (CriterionResult("link", "text that matches x", "", passed=False), "× link: ''  wanted text that matches x"),
+    ],
+)
+def test_a_criterion_says_what_was_found_and_what_was_wanted_once(criterion: CriterionResult, line: str) -> None:
+    assert criterion_text(criterion).plain == line

@@ -680,6 +680,9 @@ async def test_the_attempt_a_person_chose_survives_a_rerun_or_is_asked_about_aga
     assert await artefact(store, "work") == 1
     await engine.inbox.undo("x", "work")
     assert (await engine.inbox.show("x", "work")).artefact is None
+    state = await store.load("x")
+    assert state is not None
+    assert state.stages["work"].artefact is None  # nothing, and not the value "null"
     await engine.approve("x", "work", attempt=1, reviewer="ann")
     await engine.run()
     assert await artefact(store) == 101
@@ -786,6 +789,9 @@ async def test_edits_of_a_fan_out_name_the_child_that_does_not_fit(store: StateS
     await inbox.decide("x", "work", ApproveWithEdits({"a": "mine", "b": "b1"}), reviewer="ann")
     await inbox.undo("x", "work")
     assert (await inbox.show("x", "work")).artefact == {"a": "a1", "b": "b1", "c": "c1"}
+    state = await store.load("x")
+    assert state is not None
+    assert state.stages["work"].artefact is None  # put together from the children again, and no copy of theirs
     await inbox.decide("x", "work", ApproveWithEdits({"a": "mine", "b": "b1"}), reviewer="ann")
     await engine.run()
     assert await artefact(store) == ["b1", "mine"]

@@ -130,8 +130,11 @@ def side_by_side(cells: Sequence[Sequence[RenderableType]], width: int) -> list[
 def criterion_text(criterion: CriterionResult) -> Text:
     """A criterion with its shape: met or missed."""
     shape, style = ("✓", GOOD) if criterion.passed else ("×", BAD)
+    found = "''" if criterion.actual == "" else f"{criterion.actual}"
     wanted = f"  wanted {criterion.expected}" if not criterion.passed else f"  {criterion.expected}"
-    return Text.assemble((f"{shape} ", style), said(f"{criterion.name}: {criterion.actual}"), said(wanted, QUIET))
+    if criterion.passed and f"{criterion.expected}".strip("'").casefold() == found.strip("'").casefold():
+        wanted = ""  # nobody needs to read the same twice
+    return Text.assemble((f"{shape} ", style), said(f"{criterion.name}: {found}"), said(wanted, QUIET))
 
 
 def verdict_parts(verdict: Verdict, *, known: str = "") -> list[RenderableType]:

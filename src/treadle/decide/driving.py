@@ -102,6 +102,7 @@ def heed(flow: Definition, state: ItemState, stored: ItemState) -> None:
         children = [] if board is None or known is None else [c for c in board.rows if known.rows[c.seq] != c]
         reviews = [stored.reviews[name]] if name in stored.reviews else []
         apply(flow, state, Transition(row.updated, stages=[row], subtasks=children, reviews=reviews))
+        state.stored[name] = row.state
 
 
 def _was_decided(mine: StageRow, state: ItemState, stored: ItemState) -> bool:

@@ -63,5 +63,6 @@ def merge_attempts(stored: Sequence[AttemptRow], rows: Sequence[StageRow | Subta
         for row in rows
         if (attempt := implied_attempt(row)) is not None and (attempt.seq, attempt.run, attempt.number) not in known
     ]
-    found = sorted([*stored, *implied], key=lambda attempt: (attempt.run, attempt.started, attempt.number))
+    # Children that were started together tell their attempts in their own order, whatever order the store keeps.
+    found = sorted([*stored, *implied], key=lambda a: (a.run, a.started, a.number, -1 if a.seq is None else a.seq))
     return [(None if attempt.seq is None else names.get(attempt.seq), attempt) for attempt in found]
