@@ -14,6 +14,7 @@ from __future__ import annotations
 from treadle.decide.acting import Answer, Seen, arrive, cancel, hold, reopen, rerun, resolve, retry, undo
 from treadle.decide.draft import MAX_INTERRUPTIONS
 from treadle.decide.driving import EXPIRED_BY, apply, begin, count, forgo, next_due, settle, skip, start, wake
+from treadle.decide.dropping import drop, is_live
 from treadle.decide.recovery import recover, suspicion, was_in_flight
 
 __all__ = [
@@ -26,8 +27,10 @@ __all__ = [
     "begin",
     "cancel",
     "count",
+    "drop",
     "forgo",
     "hold",
+    "is_live",
     "next_due",
     "recover",
     "reopen",

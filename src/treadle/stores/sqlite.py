@@ -32,7 +32,7 @@ from treadle.store import (
 )
 from treadle.stores import sqlite_workers
 from treadle.stores.opening import Opening
-from treadle.stores.shared import merge_attempts, other_workflow, removed_stages, taken_for_dead, workflow_event
+from treadle.stores.shared import check_rename, merge_attempts, other_workflow, removed_stages, taken_for_dead, workflow_event
 from treadle.stores.sqlite_reading import NoWriter, open_for_reading
 from treadle.stores.sqlite_rows import (
     CODE_OF,
@@ -45,6 +45,7 @@ from treadle.stores.sqlite_rows import (
     read_events,
     read_items,
     read_reviews,
+    renamed,
     shape_of,
     write_changes,
     write_rows,
@@ -193,6 +194,19 @@ class SqliteStateStore(StateStore):
                 "UPDATE items SET phase = 0, wake = ? WHERE phase = ? AND worker IS NULL AND payload IS NOT NULL",
                 (now_us(), PHASE_CODE[ItemPhase.COMPLETED]),
             )
+
+    async def rename_stage(self, old: str, new: str) -> None:
+        def act(con: Con) -> None:
+            stored = con.execute("SELECT definition FROM workflow").fetchone()
+            taken = con.execute("SELECT 1 FROM stages JOIN names ON id = stage WHERE name = ? LIMIT 1", (new,)).fetchone()
+            check_rename(None if stored is None else shape_of(stored[0]), old, new, is_taken=taken is not None)
+            con.execute("DELETE FROM names WHERE name = ?", (new,))
+            con.execute("UPDATE names SET name = ? WHERE name = ?", (new, old))
+            con.execute("UPDATE workflow SET definition = ?", (renamed(stored[0], old, new),))
+
+        await self._write(act)
+        self._names = Names()
+        await self._read(self._names.read)
 
     async def shape(self) -> Shape | None:
         row = await self._read(lambda con: con.execute("SELECT definition FROM workflow").fetchone())
