@@ -163,6 +163,17 @@ class StateStore(ABC):
         """
 
     @abstractmethod
+    async def rename_stage(self, old: str, new: str) -> None:
+        """Everything that was stored of the stage ``old``, its history too, is of the stage ``new`` from now on.
+
+        Nobody may work on the store meanwhile: workers know stages by their names.
+
+        Raises:
+            StageNotFound: the workflow has no stage ``old``.
+            StoreError: it has a stage ``new`` already, or something is stored of one.
+        """
+
+    @abstractmethod
     async def shape(self) -> Shape | None:
         """The workflow it belongs to, or ``None``."""
 

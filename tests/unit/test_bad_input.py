@@ -349,7 +349,7 @@ async def test_a_removed_stage_with_live_rows_is_refused_with_a_way_out(store: S
         await Engine(new, store).run()
     said = str(caught.value)
     assert "'scan': 2 items, among them 'a', 'b'" in said
-    assert "put the stages back, or cancel those items" in said
+    assert "put the stages back, or say what became of them: `treadle migrate" in said
     async with Engine(old, store) as engine:
         assert (await engine.status("a"))["scan"].state is StageState.FAILED
         await engine.cancel("a")

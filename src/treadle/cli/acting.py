@@ -1,4 +1,4 @@
-"""Commands that change how an item stands: retry, rerun, cancel."""
+"""Commands that change how items stand: retry, cancel."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 from treadle import decide
 from treadle.cli.common import WrongUse, clean, existing_store
-from treadle.cli.people import who
+from treadle.cli.filtered import each, tell
 from treadle.clock import now_us
 from treadle.definition import Definition
 from treadle.errors import ItemNotFound
@@ -77,60 +77,60 @@ async def _retry_one(store: StateStore, flow: Definition, item: str, stage: str 
     if not dry_run:
         await store.revise(item, lambda state: decide.retry(flow, state, stage, now_us()))
         return
-    state = await store.load(item)
-    if state is None:
-        raise ItemNotFound(item)
-    decide.retry(flow, state, stage, now_us())
+    decide.retry(flow, await _loaded(store, item), stage, now_us())
 
 
-def cancel(item: str, *, reason: str | None = None, store: str | None = None) -> int:
+def cancel(
+    item: str | None = None,
+    *,
+    stage: str | None = None,
+    state: StageState | None = None,
+    prefix: str | None = None,
+    reason: str | None = None,
+    dry_run: bool = False,
+    store: str | None = None,
+) -> int:
     """The item moves no more; `treadle retry` takes it back.
 
     Args:
-        item: an item's id.
+        item: an item's id; without it, all that the filters find.
+        stage: only items that have this stage in ``--state``.
+        state: pending, running, completed, failed, awaiting_review or skipped.
+        prefix: only items whose ids begin so.
         reason: kept with it.
+        dry_run: only say which items would be cancelled.
         store: the store's path or address.
     """
-    return asyncio.run(_cancel(item, reason, store))
+    if item is None and state is None and prefix is None:
+        raise WrongUse("cancel what? Give an item's id, or --state (with --stage STAGE) or --prefix for many")
+
+    async def act() -> int:
+        async with existing_store(store) as opened:
+            flow = await stored_definition(opened)
+            if stage is not None:
+                flow.stage(stage)
+
+            def change(found: ItemState) -> Transition:
+                return decide.cancel(flow, found, reason, now_us())
+
+            if item is None:
+                return tell(
+                    await each(opened, Filter(stage, state, prefix=prefix), change, dry_run=dry_run),
+                    "move no more",
+                    dry_run=dry_run,
+                )
+            if dry_run:
+                change(await _loaded(opened, item))
+            else:
+                await opened.revise(item, change)
+        print(clean(f"{item}: would be cancelled" if dry_run else f"{item}: cancelled"))
+        return 0
+
+    return asyncio.run(act())
 
 
-async def _cancel(item: str, reason: str | None, url: str | None) -> int:
-    async with existing_store(url) as store:
-        flow = await stored_definition(store)
-        await store.revise(item, lambda state: decide.cancel(flow, state, reason, now_us()))
-    print(clean(f"{item}: cancelled"))
-    return 0
-
-
-def rerun(
-    item: str,
-    stage: str,
-    *,
-    cascade: bool = False,
-    reason: str | None = None,
-    reviewer: str | None = None,
-    store: str | None = None,
-) -> int:
-    """A finished stage runs again; its history is kept, and so is what people decided if it makes the same.
-
-    Args:
-        item: an item's id.
-        stage: the stage that runs again.
-        cascade: everything that was built on it runs again too.
-        reason: kept in the journal.
-        reviewer: who wants it; your login name without it.
-        store: the store's path or address.
-    """
-    return asyncio.run(_rerun(item, stage, store, cascade=cascade, operator=who(reviewer), reason=reason))
-
-
-async def _rerun(item: str, stage: str, url: str | None, *, cascade: bool, operator: str, reason: str | None) -> int:
-    async with existing_store(url) as store:
-        flow = await stored_definition(store)
-
-        def change(state: ItemState) -> Transition:
-            return decide.rerun(flow, state, stage, now_us(), cascade=cascade, operator=operator, reason=reason)
-
-        await store.revise(item, change)
-    print(clean(f"{item}: {stage} is pending again; `treadle run` goes on"))
-    return 0
+async def _loaded(store: StateStore, item: str) -> ItemState:
+    state = await store.load(item)
+    if state is None:
+        raise ItemNotFound(item)
+    return state

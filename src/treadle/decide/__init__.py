@@ -14,18 +14,8 @@ from __future__ import annotations
 from treadle.decide.acting import arrive, cancel, rerun, retry
 from treadle.decide.answering import EXPIRED_BY, Answer, Seen, barred, expire, hold, is_overdue, resolve
 from treadle.decide.draft import MAX_INTERRUPTIONS
-from treadle.decide.driving import (
-    apply,
-    begin,
-    count,
-    forgo,
-    heed,
-    next_due,
-    settle,
-    skip,
-    start,
-    wake,
-)
+from treadle.decide.driving import apply, begin, count, forgo, heed, next_due, settle, skip, start, wake
+from treadle.decide.dropping import drop, is_live
 from treadle.decide.recovery import recover, suspicion, was_in_flight
 from treadle.decide.taking_back import reopen, undo
 
@@ -40,10 +30,12 @@ __all__ = [
     "begin",
     "cancel",
     "count",
+    "drop",
     "expire",
     "forgo",
     "heed",
     "hold",
+    "is_live",
     "is_overdue",
     "next_due",
     "recover",

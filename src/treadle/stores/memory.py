@@ -40,6 +40,7 @@ from treadle.store import (
     WorkerRow,
 )
 from treadle.stores.shared import (
+    check_rename,
     held_by,
     lost_by,
     merge_attempts,
@@ -132,6 +133,27 @@ class MemoryStateStore(StateStore):
                         record.state.phase = ItemPhase.PENDING
                         self._wake(record, now_us())
         storage.shape = new
+
+    async def rename_stage(self, old: str, new: str) -> None:
+        storage = self._storage
+        check_rename(storage.shape, old, new, is_taken=any(new in record.state.stages for record in storage.records.values()))
+        assert storage.shape is not None  # noqa: S101 - it has the stage
+        shape, name = storage.shape, {old: new}
+        stages = {name.get(n, n): [name.get(need, need) for need in needs] for n, needs in shape.stages.items()}
+        storage.shape = shape._replace(stages=stages, artefacts={name.get(n, n): s for n, s in shape.artefacts.items()})
+        for record in storage.records.values():
+            state = record.state
+            state.stages = {name.get(n, n): row._replace(stage=name.get(n, n)) for n, row in state.stages.items()}
+            state.reviews = {name.get(n, n): row._replace(stage=name.get(n, n)) for n, row in state.reviews.items()}
+            state.boards = {
+                name.get(n, n): SubtaskBoard(row._replace(stage=name.get(n, n)) for row in board.rows)
+                for n, board in state.boards.items()
+            }
+            kept = [a._replace(stage=name.get(a.stage, a.stage)) for a in record.attempts.values()]
+            record.attempts = {(a.stage, a.seq, a.run, a.number): a for a in kept}
+        storage.reviews = [(item, row._replace(stage=name.get(row.stage, row.stage))) for item, row in storage.reviews]
+        storage.review_place = {(item, name.get(n, n), r): place for (item, n, r), place in storage.review_place.items()}
+        storage.events = [(i, at, e._replace(stage=new) if e.stage == old else e) for i, at, e in storage.events]
 
     async def shape(self) -> Shape | None:
         return self._storage.shape

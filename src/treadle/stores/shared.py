@@ -6,9 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 
 from treadle.clock import from_us
+from treadle.codec import bad_name
+from treadle.errors import StageNotFound, StoreError
 from treadle.event import WorkflowEvent
 from treadle.state import AttemptRow, EventRow, ReviewRow, StageRow, SubtaskRow, implied_attempt
-from treadle.store import WorkerRow
+from treadle.store import Shape, WorkerRow
 
 
 def other_workflow(stored: str, given: str) -> str:
@@ -21,7 +23,25 @@ def removed_stages(live: Mapping[str, Sequence[str]]) -> str:
     listed = "; ".join(
         f"{stage!r}: {len(ids):,} items, among them {', '.join(map(repr, ids[:3]))}" for stage, ids in live.items()
     )
-    return f"items wait in stages that the workflow no longer has ({listed}); put the stages back, or cancel those items"
+    return (
+        f"items wait in stages that the workflow no longer has ({listed}); put the stages back,"
+        " or say what became of them: `treadle migrate --rename OLD=NEW` or `treadle migrate --drop OLD`"
+    )
+
+
+def check_rename(shape: Shape | None, old: str, new: str, *, is_taken: bool) -> None:
+    """Return if the stage can get that name.
+
+    Raises:
+        StageNotFound, StoreError: it is not there, or the name is taken.
+    """
+    known = () if shape is None else tuple(shape.stages)
+    if old not in known:
+        raise StageNotFound(old, known)
+    if reason := bad_name(new):
+        raise StoreError(f"{new!r:.80} cannot name a stage: {reason}")
+    if new in known or is_taken:
+        raise StoreError(f"there are results of a stage {new!r} already; choose another name, or drop one of the two")
 
 
 def held_by(row: ReviewRow, now: int) -> str:

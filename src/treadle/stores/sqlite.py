@@ -32,7 +32,7 @@ from treadle.store import (
 )
 from treadle.stores import sqlite_workers
 from treadle.stores.opening import Opening
-from treadle.stores.shared import merge_attempts, other_workflow, removed_stages, taken_for_dead, workflow_event
+from treadle.stores.shared import check_rename, merge_attempts, other_workflow, removed_stages, taken_for_dead, workflow_event
 from treadle.stores.sqlite_put import Tally, write_changes, write_rows
 from treadle.stores.sqlite_reading import NoWriter, open_for_reading
 from treadle.stores.sqlite_rows import (
@@ -46,6 +46,7 @@ from treadle.stores.sqlite_rows import (
     read_events,
     read_items,
     read_reviews,
+    renamed,
     shape_of,
 )
 from treadle.stores.sqlite_schema import connect, mapping_errors, open_file
@@ -196,6 +197,19 @@ class SqliteStateStore(StateStore):
             tally.add(0, PHASE_CODE[ItemPhase.COMPLETED], -woken)
             tally.add(0, PHASE_CODE[ItemPhase.PENDING], woken)
             tally.write(con)
+
+    async def rename_stage(self, old: str, new: str) -> None:
+        def act(con: Con) -> None:
+            stored = con.execute("SELECT definition FROM workflow").fetchone()
+            taken = con.execute("SELECT 1 FROM stages JOIN names ON id = stage WHERE name = ? LIMIT 1", (new,)).fetchone()
+            check_rename(None if stored is None else shape_of(stored[0]), old, new, is_taken=taken is not None)
+            con.execute("DELETE FROM names WHERE name = ?", (new,))
+            con.execute("UPDATE names SET name = ? WHERE name = ?", (new, old))
+            con.execute("UPDATE workflow SET definition = ?", (renamed(stored[0], old, new),))
+
+        await self._write(act)
+        self._names = Names()
+        await self._read(self._names.read)
 
     async def shape(self) -> Shape | None:
         row = await self._read(lambda con: con.execute("SELECT definition FROM workflow").fetchone())
@@ -381,9 +395,11 @@ class SqliteStateStore(StateStore):
         def act(con: Con) -> Counts:
             phases: dict[ItemPhase, int] = {}
             stages: dict[str, dict[StageState, int]] = {name: {} for name in (shape.stages if shape is not None else ())}
-            rows = con.execute("SELECT n.name, c.state, c.n FROM counts c LEFT JOIN names n ON n.id = c.stage WHERE c.n <> 0")
-            for name, code, number in rows:
-                if name is None:
+            rows = con.execute(
+                "SELECT c.stage, n.name, c.state, c.n FROM counts c LEFT JOIN names n ON n.id = c.stage WHERE c.n <> 0"
+            )
+            for stage, name, code, number in rows:
+                if stage == 0:
                     phases[PHASES[code]] = number
                 elif name in stages and isinstance(code, int) and code < len(STATE_OF):
                     stages[name][STATE_OF[code]] = number

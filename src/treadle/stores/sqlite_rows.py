@@ -229,3 +229,12 @@ def shape_of(definition: str) -> Shape:
     shape = json.loads(definition)
     stages = shape["stages"]
     return Shape(shape["workflow"], {s["name"]: s["needs"] for s in stages}, {s["name"]: s.get("artefact", {}) for s in stages})
+
+
+def renamed(definition: str, old: str, new: str) -> str:
+    """The stored definition with another name for one stage."""
+    shape = json.loads(definition)
+    for stage in shape["stages"]:
+        stage["name"] = new if stage["name"] == old else stage["name"]
+        stage["needs"] = [new if need == old else need for need in stage["needs"]]
+    return json.dumps(shape, separators=(",", ":"))

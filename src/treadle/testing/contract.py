@@ -12,11 +12,11 @@ import pytest
 from treadle import decide
 from treadle.clock import now_us
 from treadle.definition import Definition
-from treadle.errors import ItemNotFound, LeaseLost, StoreError
+from treadle.errors import ItemNotFound, LeaseLost, StageNotFound, StoreError
 from treadle.event import EventKind
 from treadle.outcome import ReviewData
 from treadle.state import AttemptRow, Ended, ItemPhase, ItemState, Mode, StageState, StageStatus, SubTaskStatus, Transition
-from treadle.store import Filter, NewItem, StateStore, WorkerIdentity, WorkerRow
+from treadle.store import Filter, NewItem, ReviewFilter, StateStore, WorkerIdentity, WorkerRow
 
 FLOW = Definition.from_shape("contract", {"a": [], "b": ["a"]})
 ME = WorkerIdentity("me", "here", "boot", 1, "1")
@@ -310,3 +310,32 @@ class StateStoreContract:
         await store.steer(Mode.RUNNING)
         worker = await store.enlist(ME)
         assert [found.id for found in (await store.claim(worker, 10, now_us(), is_dead=_alive)).items] == ["y"]
+
+    # a stage of another name
+
+    async def test_a_renamed_stage_keeps_all_that_was_stored_of_it(self, store: StateStore) -> None:
+        first, second = await _held(store, "x", "y")
+        await _finish(store, first)
+        await store.set_subtask_status("x", "a", "part", SubTaskStatus.completed("part"))
+        await store.set_status("y", "a", StageStatus.awaiting_review(ReviewData("look")))
+        before = await store.events(0, 100)
+        await store.rename_stage("a", "z")
+        shape = await store.shape()
+        assert shape is not None
+        assert {name: list(needs) for name, needs in shape.stages.items()} == {"z": [], "b": ["z"]}
+        assert set(await store.get_all_statuses("x")) == {"z", "b"}
+        assert [child.name for child in await store.get_subtask_statuses("x", "z")] == ["part"]
+        assert [(stored.item_id, stored.row.stage) for stored in await store.reviews(ReviewFilter(), None, 9)] == [("y", "z")]
+        assert [attempt.artefact for _, attempt in await store.attempts("x", "z")] == ['{"n":1}']
+        after = await store.events(0, 100)
+        assert [(e.cursor, e.stage) for e in after] == [(e.cursor, "z" if e.stage == "a" else e.stage) for e in before]
+        await store.bind(Definition.from_shape("contract", {"z": [], "b": ["z"]}))
+        assert second.id == "y"
+
+    async def test_a_name_that_is_taken_or_not_there_renames_nothing(self, store: StateStore) -> None:
+        (state,) = await _held(store, "x")
+        await _finish(store, state)
+        for old, new, error in (("nope", "z", StageNotFound), ("a", "b", StoreError), ("a", "\n", StoreError)):
+            with pytest.raises(error):
+                await store.rename_stage(old, new)
+        assert set(await store.get_all_statuses("x")) == {"a", "b"}

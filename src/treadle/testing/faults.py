@@ -105,6 +105,9 @@ class FaultyStore(StateStore):
     async def bind(self, flow: Definition) -> None:
         await self._through("bind", lambda: self._store.bind(flow))
 
+    async def rename_stage(self, old: str, new: str) -> None:
+        await self._through("rename_stage", lambda: self._store.rename_stage(old, new))
+
     async def shape(self) -> Shape | None:
         return await self._through("shape", self._store.shape)
 
