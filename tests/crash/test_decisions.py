@@ -1,6 +1,6 @@
 """Decisions of several processes on one file: one winner each, the loser told who and what, nothing acknowledged lost.
 
-``TREADLE_RACES`` sets how many races are run; without it as many as fit in about 20 seconds.
+``TREADLE_RACES`` sets how many races are run; without it as many as fit in about 6 seconds.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import pytest
 from treadle import Engine, Inbox, ReviewPolicy, Workflow, open_store
 
 RACES = int(os.environ.get("TREADLE_RACES", "0"))
-SECONDS = 15.0
+SECONDS = 6.0
 ROUND = 250
 PEOPLE = ("ann", "bo", "cy", "di")
 WON = {"Approve": "approved by {}", "Reject": "rejected by {}", "ApproveWithEdits": "approved with edits by {}"}
