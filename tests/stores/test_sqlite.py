@@ -231,3 +231,28 @@ async def test_counters_are_what_counting_the_rows_gives(tmp_path: Path) -> None
             await engine.run()
     rows, counters = counted()
     assert counters == rows
+
+
+@pytest.mark.parametrize(
+    ("damage", "read"),
+    [
+        ("UPDATE workflow SET definition = '{'", lambda store: store.shape()),
+        ("UPDATE events SET data = '{'", lambda store: store.events(0, 10)),
+    ],
+)
+async def test_a_definition_or_event_that_is_no_json_is_told_as_damage(tmp_path: Path, damage: str, read: Any) -> None:
+    flow = Workflow("damaged")
+
+    @flow.stage
+    async def one(item: dict[str, Any]) -> None:
+        return None
+
+    path = tmp_path / "d.db"
+    async with SqliteStateStore.open(path) as store, Engine(flow, store) as engine:
+        await engine.run([{"id": "x"}])
+    with closing(sqlite3.connect(path)) as con:
+        con.execute(damage)
+        con.commit()
+    async with SqliteStateStore.open(path) as store:
+        with pytest.raises(StoreCorrupt, match=r"d\.db: something in it cannot be read"):
+            await read(store)

@@ -213,7 +213,8 @@ class SqliteStateStore(StateStore):
 
     async def shape(self) -> Shape | None:
         row = await self._read(lambda con: con.execute("SELECT definition FROM workflow").fetchone())
-        return None if row is None else shape_of(row[0])
+        with mapping_errors(self._path):
+            return None if row is None else shape_of(row[0])
 
     # items and claims
 
@@ -387,7 +388,8 @@ class SqliteStateStore(StateStore):
 
     async def events(self, after: int, limit: int, item_id: str | None = None) -> list[WorkflowEvent]:
         rows = await self._read(lambda con: read_events(con, after, limit, item_id))
-        return [workflow_event(*row) for row in rows]
+        with mapping_errors(self._path):
+            return [workflow_event(*row) for row in rows]
 
     async def counts(self) -> Counts:
         shape = await self.shape()
