@@ -35,6 +35,8 @@ class EventKind(StrEnum):
     ESCALATED = "escalated"
     REVIEW_REOPENED = "review_reopened"
     STAGE_RERUN = "stage_rerun"
+    COMMIT_REFUSED = "commit_refused"
+    """Who held the item before came with a result that no longer counts; nothing of it was written."""
 
 
 _ERRORS = frozenset({EventKind.STAGE_FAILED, EventKind.SUBTASK_FAILED})

@@ -85,9 +85,12 @@ def _unfolded(store: Path) -> list[str]:
 
 def _unkept(store: Path, witness: Witness) -> list[str]:
     """Acknowledgements that the store does not know, and what ran again after its own."""
-    done = {f"{item} {stage}" for item, stage in sql(store, "SELECT item_id, stage FROM stage_statuses WHERE state = 'completed'")}
+    done = {
+        f"{item} {stage}" for item, stage in sql(store, "SELECT item_id, stage FROM stage_statuses WHERE state = 'completed'")
+    }
     done |= {
-        f"{item} {name}" for item, name in sql(store, "SELECT item_id, subtask_name FROM subtask_statuses WHERE state = 'completed'")
+        f"{item} {name}"
+        for item, name in sql(store, "SELECT item_id, subtask_name FROM subtask_statuses WHERE state = 'completed'")
     }
     found, acknowledged = [], set()
     for word, name in witness.lines():

@@ -21,7 +21,10 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Print the table, and write it where ``TREADLE_CRASH_TABLE`` says."""
     if not _ROWS:
         return
-    rows = [("promise", "cases", "failures"), *((promise, f"{cases:,}", f"{broken:,}") for promise, cases, broken in sorted(_ROWS))]
+    rows = [
+        ("promise", "cases", "failures"),
+        *((promise, f"{cases:,}", f"{broken:,}") for promise, cases, broken in sorted(_ROWS)),
+    ]
     width = max(len(row[0]) for row in rows)
     terminalreporter.section("crash lab")
     for promise, cases, broken in rows:
