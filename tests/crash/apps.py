@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,22 @@ from treadle.store import Filter
 Item = dict[str, Any]
 
 
-def chain(witness: Witness) -> Workflow:
-    """Three stages in a row that tell what runs."""
+def chain(witness: Witness, gate: Path | None = None) -> Workflow:
+    """Three stages in a row that tell what runs; with a ``gate``, the first waits until there is such a file."""
     flow = Workflow("chain")
 
     @flow.stage
-    async def a(item: Item) -> int:
+    async def a(item: Item) -> str | None:
         witness.tell("ran", item["id"], "a")
-        return 1
+        while gate is not None and not gate.exists():  # noqa: ASYNC110, ASYNC240 - another process sets it
+            await asyncio.sleep(0.005)
+        # What a zombie would write is told apart.
+        return None if gate is None else str(gate)
 
     @flow.stage
-    async def b(item: Item, a: int) -> int:
+    async def b(item: Item, a: str | None) -> int:
         witness.tell("ran", item["id"], "b")
-        return a + 1
+        return 1
 
     @flow.stage
     async def c(item: Item, b: int) -> int:
@@ -93,13 +97,12 @@ def fill(path: str, number: int) -> None:
     asyncio.run(do())
 
 
-def work(path: str, side: str, *, lease: float = 30.0, concurrency: int = 20, forever: bool = True) -> None:
-    """Move the chain's items; what was failed for our kills is tried again."""
+def move(path: str, flow: Workflow, witness: Witness, *, lease: float, concurrency: int, forever: bool) -> None:
+    """Move what is in the store; what was failed for our kills is tried again."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    witness = Witness(Path(side))
 
     async def do() -> None:
-        async with open_store(path) as store, Engine(chain(witness), store, lease=lease) as engine:
+        async with open_store(path) as store, Engine(flow, store, lease=lease) as engine:
             told(engine, witness)
             # Who is killed three times is taken for poison; here it was us.
             for item in await store.page(Filter(phase=ItemPhase.FAILED), None, 1000):
@@ -109,6 +112,42 @@ def work(path: str, side: str, *, lease: float = 30.0, concurrency: int = 20, fo
     asyncio.run(do())
 
 
-def finish(path: str, side: str) -> None:
+def work(path: str, side: str, lease: float = 30.0, concurrency: int = 20) -> None:
+    """Move the chain's items until killed."""
+    witness = Witness(Path(side))
+    move(path, chain(witness), witness, lease=lease, concurrency=concurrency, forever=True)
+
+
+def finish(path: str, side: str, lease: float = 30.0) -> None:
     """Move the chain's items until nothing can move any more."""
-    work(path, side, forever=False)
+    witness = Witness(Path(side))
+    move(path, chain(witness), witness, lease=lease, concurrency=20, forever=False)
+
+
+def held(path: str, side: str, gate: str, lease: float) -> None:
+    """Like ``finish``, but every body of the first stage goes on only when there is a file ``gate``."""
+    witness = Witness(Path(side))
+    move(path, chain(witness, Path(gate)), witness, lease=lease, concurrency=20, forever=False)
+
+
+def blocking(path: str, side: str, lease: float, seconds: float) -> None:
+    """Bodies that block: the loop itself, and twice as many threads as the machine has processors."""
+    witness = Witness(Path(side))
+    flow = Workflow("chain")
+
+    @flow.stage(executor="thread")
+    def a(item: Item) -> None:
+        witness.tell("ran", item["id"], "a")
+        time.sleep(seconds)
+
+    @flow.stage
+    async def b(item: Item, a: None) -> int:
+        witness.tell("ran", item["id"], "b")
+        time.sleep(seconds if item["id"] == "i0" else 0)  # noqa: ASYNC251 - it blocks on purpose
+        return 1
+
+    @flow.stage
+    async def c(item: Item, b: int) -> int:
+        return b
+
+    move(path, flow, witness, lease=lease, concurrency=12, forever=False)

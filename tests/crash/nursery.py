@@ -26,7 +26,8 @@ def main() -> None:
             pid, options = (order["wait"], 0) if "wait" in order else (order["ended"], os.WNOHANG)
             ended, status = os.waitpid(pid, options)
             answer = os.waitstatus_to_exitcode(status) if ended else None
-        print(json.dumps(answer), flush=True)
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
 
 
 def _start(order: dict[str, Any]) -> int:
@@ -36,7 +37,7 @@ def _start(order: dict[str, Any]) -> int:
     try:
         _become(order)
         code = 0
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - its parent reads it
         traceback.print_exc()
     finally:
         sys.stderr.flush()
