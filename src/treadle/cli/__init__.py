@@ -37,6 +37,7 @@ _COMMANDS = {
     "check": ("treadle.cli.defining:check", "find every problem of a workflow"),
     "export": ("treadle.cli.reading:export", "every item as JSON lines or CSV"),
     "backup": ("treadle.cli.keeping:backup", "copy the store beside whoever works on it"),
+    "prune": ("treadle.cli.pruning:prune", "let go of items that ended long ago"),
     "doctor": ("treadle.cli.keeping:doctor", "what is wrong, and what to do"),
 }
 _REVIEW = {
