@@ -16,6 +16,7 @@ ENDED = frozenset({ItemPhase.COMPLETED, ItemPhase.CANCELLED})
 """Phases of items that may be pruned: nothing of them waits for anybody."""
 _STEP = 200
 """Items looked at in one step; a step holds the lock for a few milliseconds."""
+_ASK_EVERY = 0.5
 _REST = 4
 """Beside workers, a step is followed by so many times its own length in which the lock is theirs."""
 
@@ -50,10 +51,12 @@ async def prune(
     phases = ENDED if cancelled else {ItemPhase.COMPLETED}
     why = None if reason is None else safe_text(reason)
     wanted = Pruning(phases, now - older // timedelta(microseconds=1), now, safe_text(by), why, dry_run)
-    pause = 0 if dry_run or not await store.workers() else _REST
-    items, after = 0, 0
+    items, after, pause, asked = 0, 0, 0, 0.0
     while True:
         began = time.perf_counter()
+        if not dry_run and began - asked > _ASK_EVERY:
+            # Workers may come and go while a million items are pruned.
+            asked, pause = began, _REST if await store.workers() else 0
         step = await store.prune(wanted, after, _STEP)
         items += step.items
         if on_progress is not None:

@@ -370,6 +370,10 @@ class StateStoreContract:
         await store.revise("cancelled", lambda found: decide.cancel(FLOW, found, None, now_us()))
         since = (await store.events(0, 100, "ended"))[-1].at
         assert await _prune(store, before=to_us(since)) == 0
+        worker = await store.enlist(ME)
+        assert len((await store.claim(worker, 1, now_us(), is_dead=_alive, only="ended")).items) == 1
+        assert await _prune(store) == 0
+        await store.retire(worker)
         assert await _prune(store, before=to_us(since) + 1) == 1
         assert await _prune(store) == 0
         assert await _prune(store, phases={ItemPhase.CANCELLED, ItemPhase.COMPLETED}) == 1
