@@ -38,6 +38,7 @@ _COMMANDS = {
     "serve": ("treadle.cli.serving:serve", "show it all in a browser, and let people decide there"),
     "export": ("treadle.cli.reading:export", "every item as JSON lines or CSV"),
     "backup": ("treadle.cli.keeping:backup", "copy the store beside whoever works on it"),
+    "prune": ("treadle.cli.pruning:prune", "let go of items that ended long ago"),
     "doctor": ("treadle.cli.keeping:doctor", "what is wrong, and what to do"),
 }
 _REVIEW = {

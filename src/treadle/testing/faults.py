@@ -19,6 +19,8 @@ from treadle.store import (
     Counts,
     Filter,
     NewItem,
+    Pruned,
+    Pruning,
     ReviewFilter,
     Shape,
     StateStore,
@@ -167,6 +169,9 @@ class FaultyStore(StateStore):
 
     async def page(self, wanted: Filter, after: str | None, limit: int) -> list[ItemState]:
         return await self._through("page", lambda: self._store.page(wanted, after, limit))
+
+    async def prune(self, wanted: Pruning, after: int, limit: int) -> Pruned:
+        return await self._through("prune", lambda: self._store.prune(wanted, after, limit))
 
     async def close(self) -> None:
         await self._through("close", self._store.close)
