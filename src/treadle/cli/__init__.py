@@ -35,6 +35,7 @@ _COMMANDS = {
     "migrate": ("treadle.cli.changing:migrate", "say what became of a stage"),
     "graph": ("treadle.cli.defining:graph", "draw a workflow"),
     "check": ("treadle.cli.defining:check", "find every problem of a workflow"),
+    "serve": ("treadle.cli.serving:serve", "show it all in a browser, and let people decide there"),
     "export": ("treadle.cli.reading:export", "every item as JSON lines or CSV"),
     "backup": ("treadle.cli.keeping:backup", "copy the store beside whoever works on it"),
     "doctor": ("treadle.cli.keeping:doctor", "what is wrong, and what to do"),
