@@ -14,13 +14,15 @@ from treadle.store import StateStore
 from treadle.web import problems
 from treadle.web.figures import FigureKeeper
 from treadle.web.guard import Guard
+from treadle.web.kept import Kept
+from treadle.web.segments import Segments
 from treadle.workflow import Workflow
 
 _HERE = Path(__file__).parent
 _STATIC = StaticFiles(directory=_HERE / "static")
 _VENDOR = StaticFiles(directory=_HERE / "vendor", check_dir=False)
 _PAGES = ("parts", "inbox", "overview", "stage", "items", "item", "failures", "events")
-_API = ("reviews", "items", "stages", "stats", "events")
+_API = ("reviews", "items", "stages", "stats", "failures", "events")
 _BODY_LIMIT = 4 * 1024 * 1024
 
 
@@ -48,8 +50,9 @@ def create_app(store: StateStore, workflow: Workflow | None = None) -> FastAPI:
         max_body_size=_BODY_LIMIT,
     )
     app.state.store, app.state.workflow = store, workflow
-    app.state.figures = FigureKeeper(store)
+    app.state.figures, app.state.kept = FigureKeeper(store), Kept()
     app.add_middleware(Guard)
+    app.add_middleware(Segments)
     problems.register(app)
     for router, prefix in _ROUTERS:
         app.include_router(router, prefix=prefix)
