@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 from uuid import UUID
@@ -164,6 +164,31 @@ class Children(NamedTuple):
 
     rows: Sequence[SubtaskRow]
     states: Mapping[StageState, int]
+
+
+class Pruning(NamedTuple):
+    """Which items are pruned, and what the journal says of it."""
+
+    phases: Collection[ItemPhase]
+    """Only those of items that nothing moves any more: completed, cancelled, failed."""
+    before: int
+    """Nothing has happened to them since."""
+    at: int
+    by: str
+    reason: str | None = None
+    dry_run: bool = False
+
+    def told(self, items: int) -> str:
+        """The event's data as JSON."""
+        said = {"items": items, "by": self.by, "phases": sorted(self.phases), "before": from_us(self.before).isoformat()}
+        return json.dumps(said | ({} if self.reason is None else {"reason": self.reason}), ensure_ascii=False)
+
+
+class Pruned(NamedTuple):
+    """What one step of pruning did: how many items are no more, and where the next one goes on (``None``: all was seen)."""
+
+    items: int
+    after: int | None
 
 
 class ReviewFilter(NamedTuple):
@@ -351,6 +376,15 @@ class StateStore(ABC):
     @abstractmethod
     async def tally(self, wanted: EventFilter, newest: int, width: int) -> list[Tallied]:
         """Those of the ``newest`` events that are wanted, by stage, kind and stretches of ``width`` microseconds, oldest first."""
+
+    @abstractmethod
+    async def prune(self, wanted: Pruning, after: int, limit: int) -> Pruned:
+        """Of the next ``limit`` items behind ``after``, in the order they came, those that are ``wanted`` are no more.
+
+        With everything of them: stages, subtasks, attempts, reviews, events. An ``items_pruned`` event, of no item, says how
+        many and who wanted it. Items that somebody holds stay. Other calls are kept waiting a moment at most, however
+        much there is of an item. Start with 0; a ``dry_run`` only counts.
+        """
 
     @abstractmethod
     async def close(self) -> None:

@@ -14,7 +14,8 @@ from treadle.stores.shared import bare_child, bare_row, lowered, workflow_event
 LOOK = 20_000
 """A page looks at no more items, or events, than this."""
 
-Events = Sequence[tuple[str, int, EventRow]]
+Events = Sequence[tuple[int, str, int, EventRow]]
+"""Cursor, item, time and event; cursors only grow."""
 
 
 def matches(state: ItemState, wanted: Filter) -> bool:
@@ -85,8 +86,8 @@ def recent(
     """Rows of that state, those of the journal's end or of the last items first."""
     order: dict[str, ItemState] = {state.id: state for state in reversed(items)}
     if wanted is StageState.COMPLETED:
-        told = dict.fromkeys(identity for identity, _, _ in reversed(events[-LOOK:]))
-        order = {identity: order[identity] for identity in told} | order
+        told = dict.fromkeys(identity for _, identity, _, _ in reversed(events[-LOOK:]))
+        order = {identity: order[identity] for identity in told if identity in order} | order
     taken: Counter[str] = Counter()
     found = []
     for identity, state in order.items():
@@ -107,22 +108,26 @@ def _is_wanted(identity: str, row: EventRow, wanted: EventFilter) -> bool:
 
 def journal(events: Events, wanted: EventFilter, after: int | None, limit: int, *, newest_first: bool) -> Journal:
     """A page of the journal."""
-    before = range((len(events) if after is None else after - 1) - 1, -1, -1)
-    places = before if newest_first else range(after or 0, len(events))
+    before = range((len(events) if after is None else bisect_left(events, after, key=_cursor)) - 1, -1, -1)
+    places = before if newest_first else range(bisect_right(events, after or 0, key=_cursor), len(events))
     found: list[WorkflowEvent] = []
     for looked, place in enumerate(places, 1):
-        identity, at, row = events[place]
+        cursor, identity, at, row = events[place]
         if _is_wanted(identity, row, wanted):
-            found.append(workflow_event(place + 1, at, identity, row))
+            found.append(workflow_event(cursor, at, identity, row))
         if len(found) == limit or looked == LOOK:
-            return Journal(found, place + 1 if looked < len(places) else None)
+            return Journal(found, cursor if looked < len(places) else None)
     return Journal(found, None)
+
+
+def _cursor(event: tuple[int, str, int, EventRow]) -> int:
+    return event[0]
 
 
 def tally(events: Events, wanted: EventFilter, newest: int, width: int) -> list[Tallied]:
     """Counts of the journal's end."""
     counted = Counter(
-        (at - at % width, row.stage, row.kind) for identity, at, row in events[-newest:] if _is_wanted(identity, row, wanted)
+        (at - at % width, row.stage, row.kind) for _, identity, at, row in events[-newest:] if _is_wanted(identity, row, wanted)
     )
     ordered = sorted(counted, key=lambda key: (key[0], key[1] or "", key[2]))
     return [Tallied(*key, counted[key]) for key in ordered]

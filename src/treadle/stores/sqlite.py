@@ -28,6 +28,8 @@ from treadle.store import (
     Journal,
     Listing,
     NewItem,
+    Pruned,
+    Pruning,
     ReviewFilter,
     Shape,
     StateStore,
@@ -36,7 +38,7 @@ from treadle.store import (
     WorkerIdentity,
     WorkerRow,
 )
-from treadle.stores import sqlite_looking, sqlite_recent, sqlite_workers
+from treadle.stores import sqlite_looking, sqlite_prune, sqlite_recent, sqlite_workers
 from treadle.stores.opening import Opening
 from treadle.stores.shared import check_rename, merge_attempts, other_workflow, removed_stages, taken_for_dead, workflow_event
 from treadle.stores.sqlite_put import Tally, write_changes, write_rows
@@ -72,6 +74,8 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forked)
 Con = sqlite3.Connection
 
+_SWEPT = 2_000
+"""Rows of pruned items that go in one transaction: a few milliseconds."""
 _DUE = "FROM items INDEXED BY items_due WHERE worker IS NULL AND wake IS NOT NULL"
 
 
@@ -434,6 +438,17 @@ class SqliteStateStore(StateStore):
             return [sqlite_looking.listed(item, key) for key, item in found.items()]
 
         return await self._read(act)
+
+    async def prune(self, wanted: Pruning, after: int, limit: int) -> Pruned:
+        if not wanted.dry_run and await self._read(sqlite_prune.has_leftovers):
+            await self._write(lambda con: sqlite_prune.sweep(con, _SWEPT))
+            return Pruned(0, after)
+        keys, last = await self._read(lambda con: sqlite_prune.prunable(con, wanted, after, limit))
+        if wanted.dry_run or not keys:
+            return Pruned(len(keys), last)
+        # Once more, so that what is left of them is swept.
+        items = await self._write(lambda con: sqlite_prune.remove(con, wanted, keys))
+        return Pruned(items, after if last is None else last)
 
     async def browse(self, wanted: Filter, after: str | None, limit: int, *, backwards: bool = False) -> Listing:
         return await self._read(lambda con: sqlite_looking.listing(con, self._names, wanted, after, limit, backwards=backwards))

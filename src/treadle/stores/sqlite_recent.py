@@ -53,10 +53,11 @@ def journal(con: sqlite3.Connection, wanted: EventFilter, after: int | None, lim
     if wanted.item_id is not None:
         # All events of one item are found by its index, wherever they are.
         low, high = (0, high) if newest_first else (low, last + 1)
-    where.append("e.cursor > :low AND e.cursor < :high")
+    where.append("e.cursor > :low AND e.cursor < :high AND (i.id IS NOT NULL OR e.item = 0)")
     values |= {"low": low, "high": high, "limit": limit}
     rows = con.execute(
-        "SELECT e.cursor, e.at, i.key, e.kind, n.name, e.subtask, e.attempt, e.data FROM events e CROSS JOIN items i ON i.id = e.item"
+        "SELECT e.cursor, e.at, coalesce(i.key, ''), e.kind, n.name, e.subtask, e.attempt, e.data FROM events e"
+        " LEFT JOIN items i ON i.id = e.item"
         f" LEFT JOIN names n ON n.id = e.stage WHERE {' AND '.join(where)} ORDER BY e.cursor {order} LIMIT :limit",
         values,
     )
@@ -123,8 +124,8 @@ def _with_ids(con: sqlite3.Connection, names: Names, rows: list[Any]) -> Found:
     """The rows with the ids of their items; what cannot be read is left to the pages of its item."""
     found = []
     for item, stage, code, *rest in rows:
-        identity = con.execute("SELECT key FROM items WHERE id = ?", (item,)).fetchone()[0]
-        if unreadable(identity, "", code, rest[1]) is None:
-            name = names.name(con, stage)
-            found.append((identity, StageRow(name, STATE_OF[code], *rest)))
+        # Pruned items leave rows behind until they are swept.
+        known = con.execute("SELECT key FROM items WHERE id = ?", (item,)).fetchone()
+        if known is not None and unreadable(known[0], "", code, rest[1]) is None:
+            found.append((known[0], StageRow(names.name(con, stage), STATE_OF[code], *rest)))
     return found

@@ -38,7 +38,7 @@ KINDS = (
     EventKind.REVIEW_REQUIRED, EventKind.REVIEW_DECIDED, EventKind.FAN_OUT_STARTED, EventKind.SUBTASK_STARTED,
     EventKind.SUBTASK_COMPLETED, EventKind.SUBTASK_FAILED, EventKind.SUBTASK_SKIPPED, EventKind.WORKFLOW_COMPLETED,
     EventKind.ITEM_CANCELLED, EventKind.QUALITY_CHECK_PASSED, EventKind.QUALITY_CHECK_FAILED, EventKind.RETRY_ATTEMPT,
-    EventKind.ESCALATED, EventKind.REVIEW_REOPENED, EventKind.STAGE_RERUN,
+    EventKind.ESCALATED, EventKind.REVIEW_REOPENED, EventKind.STAGE_RERUN, EventKind.ITEMS_PRUNED,
 )  # fmt: skip
 KIND_CODE = {kind: code for code, kind in enumerate(KINDS)}
 
@@ -220,8 +220,9 @@ def read_events(con: sqlite3.Connection, after: int, limit: int, item_id: str | 
     """Events with cursor, time and item."""
     only = "" if item_id is None else " AND e.item = (SELECT id FROM items WHERE key = :item)"
     rows = con.execute(
-        "SELECT e.cursor, e.at, i.key, e.kind, n.name, e.subtask, e.attempt, e.data FROM events e JOIN items i ON i.id = e.item"
-        f" LEFT JOIN names n ON n.id = e.stage WHERE e.cursor > :after{only} ORDER BY e.cursor LIMIT :limit",
+        "SELECT e.cursor, e.at, coalesce(i.key, ''), e.kind, n.name, e.subtask, e.attempt, e.data FROM events e"
+        " LEFT JOIN items i ON i.id = e.item LEFT JOIN names n ON n.id = e.stage"
+        f" WHERE e.cursor > :after AND (i.id IS NOT NULL OR e.item = 0){only} ORDER BY e.cursor LIMIT :limit",
         {"after": after, "limit": limit, "item": item_id},
     )
     return [(cursor, at, key, EventRow(KINDS[kind], *rest)) for cursor, at, key, kind, *rest in rows]

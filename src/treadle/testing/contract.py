@@ -11,13 +11,13 @@ from uuid import UUID
 import pytest
 
 from treadle import decide
-from treadle.clock import now_us
+from treadle.clock import now_us, to_us
 from treadle.definition import Definition
 from treadle.errors import ItemNotFound, LeaseLost, StageNotFound, StoreError
 from treadle.event import EventKind
 from treadle.outcome import ReviewData
 from treadle.state import AttemptRow, Ended, ItemPhase, ItemState, Mode, Rest, StageState, StageStatus, SubTaskStatus, Transition
-from treadle.store import OWN, SHOWN, EventFilter, Filter, NewItem, ReviewFilter, StateStore, WorkerIdentity, WorkerRow
+from treadle.store import OWN, SHOWN, EventFilter, Filter, NewItem, Pruning, ReviewFilter, StateStore, WorkerIdentity, WorkerRow
 
 FLOW = Definition.from_shape("contract", {"a": [], "b": ["a"]})
 ME = WorkerIdentity("me", "here", "boot", 1, "1")
@@ -52,6 +52,21 @@ async def _finish(store: StateStore, state: ItemState) -> None:
         attempt = AttemptRow(stage, None, state.stages[stage].attempt, now_us(), now_us(), Ended.COMPLETED, artefact='{"n":1}')
         change = decide.settle(FLOW, state, attempt, now_us(), 0.0, 10)
         await _write(store, state, change)
+
+
+async def _prune(
+    store: StateStore, *, before: int | None = None, dry_run: bool = False, phases: Any = frozenset({ItemPhase.COMPLETED})
+) -> int:
+    """How many items a whole walk in small steps pruned."""
+    now = now_us()
+    wanted = Pruning(phases, now + 1 if before is None else before, now, "ann", "old", dry_run)
+    items, after = 0, 0
+    while True:
+        step = await store.prune(wanted, after, 1)
+        items += step.items
+        if step.after is None:
+            return items
+        after = step.after
 
 
 class StateStoreContract:
@@ -429,6 +444,62 @@ class StateStoreContract:
         await store.steer(Mode.RUNNING)
         worker = await store.enlist(ME)
         assert [found.id for found in (await store.claim(worker, 10, now_us(), is_dead=_alive)).items] == ["y"]
+
+    # items that are no more
+
+    async def test_pruned_items_are_gone_with_everything_of_them(self, store: StateStore) -> None:
+        second, first = await _held(store, "y", "x")
+        await _finish(store, first)
+        for revision in (StageStatus.awaiting_review(ReviewData("look")), StageStatus.completed()):
+            await store.set_status("x", "a", revision)
+        for number in range(30):
+            await store.set_subtask_status("x", "a", f"part-{number}", SubTaskStatus.completed(f"part-{number}"))
+        last, cursor = (
+            (await store.events(0, 100))[-1].cursor,
+            (await store.reviews(ReviewFilter(is_open=None), None, 9))[0].cursor,
+        )
+        assert await _prune(store, dry_run=True) == 1
+        assert await store.load("x") is not None
+        assert await _prune(store) == 1
+        assert [item.id for item in await store.page(Filter(), None, 9)] == ["y"]
+        assert (await store.load("x"), await store.attempts("x", "a"), await store.get_subtask_statuses("x", "a")) == (
+            None,
+            [],
+            [],
+        )
+        assert await store.reviews(ReviewFilter(is_open=None), None, 9) == []
+        assert (await store.counts()).phases == {ItemPhase.PENDING: 1}
+        assert (await store.counts()).stages["a"] == {StageState.PENDING: 1}
+        kept = [(event.item_id, event.kind, event.cursor > last) for event in await store.events(0, 100)]
+        assert kept == [("y", EventKind.ITEM_ADDED, False), ("", EventKind.ITEMS_PRUNED, True)]
+        told = (await store.events(last, 9))[0].data
+        assert (told["items"], told["by"], told["phases"], told["reason"]) == (1, "ann", ["completed"], "old")
+        # Nothing that is made later is taken for what was pruned.
+        await _finish(store, second)
+        await store.add([NewItem("x", "{}")], decide.arrive(FLOW, now_us()))
+        (again,) = (await store.claim((await store.workers())[0].number, 9, now_us(), is_dead=_alive)).items
+        assert (again.stages, again.boards, again.key in (first.key, second.key)) == ({}, {}, False)
+        await store.set_status("y", "a", StageStatus.awaiting_review(ReviewData("look")))
+        (asked,) = await store.reviews(ReviewFilter(), None, 9)
+        assert asked.cursor > cursor
+
+    async def test_only_items_that_rest_and_have_rested_long_enough_are_pruned(self, store: StateStore) -> None:
+        held, ended, cancelled = await _held(store, "held", "ended", "cancelled")
+        await _finish(store, ended)
+        await store.revise("cancelled", lambda found: decide.cancel(FLOW, found, None, now_us()))
+        since = (await store.events(0, 100, "ended"))[-1].at
+        assert await _prune(store, before=to_us(since)) == 0
+        worker = await store.enlist(ME)
+        assert len((await store.claim(worker, 1, now_us(), is_dead=_alive, only="ended")).items) == 1
+        assert await _prune(store) == 0
+        await store.retire(worker)
+        assert await _prune(store, before=to_us(since) + 1) == 1
+        assert await _prune(store) == 0
+        assert await _prune(store, phases={ItemPhase.CANCELLED, ItemPhase.COMPLETED}) == 1
+        assert [item.id for item in await store.page(Filter(), None, 9)] == ["held"]
+        await _finish(store, held)
+        with pytest.raises(LeaseLost):
+            await store.commit(cancelled, Transition(now_us()))
 
     # a stage of another name
 

@@ -23,6 +23,8 @@ from treadle.store import (
     Journal,
     Listing,
     NewItem,
+    Pruned,
+    Pruning,
     ReviewFilter,
     Shape,
     StateStore,
@@ -187,6 +189,9 @@ class FaultyStore(StateStore):
 
     async def tally(self, wanted: EventFilter, newest: int, width: int) -> list[Tallied]:
         return await self._through("tally", lambda: self._store.tally(wanted, newest, width))
+
+    async def prune(self, wanted: Pruning, after: int, limit: int) -> Pruned:
+        return await self._through("prune", lambda: self._store.prune(wanted, after, limit))
 
     async def close(self) -> None:
         await self._through("close", self._store.close)

@@ -79,11 +79,13 @@ def link(request: Request, path: str) -> str:
 
 def render(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
     """A page or a part of one. Templates also see ``principal``, ``token``, ``active``, ``figures``, ``url(path)``."""
+    who, figures = request.scope.get("treadle.principal"), request.app.state.figures
     given = {
-        "principal": request.scope.get("treadle.principal"),
+        "principal": who,
         "token": request.scope.get("treadle.token", ""),
-        "figures": request.app.state.figures.latest,
-        "workflow_name": request.app.state.figures.workflow,
+        # Strangers are shown pages too, but nothing of the store.
+        "figures": figures.latest if who else None,
+        "workflow_name": figures.workflow if who else "",
         "root": link(request, ""),
         "url": lambda path: link(request, path),
         "active": "",
