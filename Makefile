@@ -79,11 +79,12 @@ $(VENV)/.made-in:
 $(VENV)/.demo: pyproject.toml $(LOCK) | $(VENV)/.made-in
 	@echo "Installing Treadle and what its examples need ..."
 	@$(PIP) install --constraint $(LOCK) hatchling
-	@$(PIP) install --constraint $(LOCK) --no-build-isolation --editable '.[examples]'
+	@TREADLE_WEB_ASSETS=skip $(PIP) install --constraint $(LOCK) --no-build-isolation --editable '.[examples]'
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml $(LOCK) | $(VENV)/.made-in
+$(VENV)/.dev: pyproject.toml $(LOCK) web/package-lock.json src/treadle/web/assets.json | $(VENV)/.made-in
 	@echo "Installing Treadle and the tools of $(LOCK) ..."
 	@$(PIP) install --requirement $(LOCK)
 	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PY) web/build_hook.py --dev
 	@touch $(VENV)/.demo $@

@@ -13,6 +13,8 @@ import pytest
 from tests.crash.bench import Bench, Tally
 from tests.crash.judge import Witness, events, faults
 from tests.crash.lab import LONG, Twist, is_locked, sql, until
+from treadle.event import EventKind
+from treadle.stores.sqlite_rows import KIND_CODE
 
 pytestmark = [pytest.mark.may_block, pytest.mark.timeout(1800 if LONG else 120)]  # other processes are what is tested
 
@@ -26,7 +28,7 @@ def rows(store: Path) -> dict[str, list[tuple[object, ...]]]:
     """All that a commit may change; of events, those that tell of no refusal."""
     found = {table: sql(store, f"SELECT * FROM {table} ORDER BY 1, 2") for table in TABLES}
     return found | {
-        "events": sql(store, "SELECT * FROM events WHERE kind < 24"),
+        "events": sql(store, "SELECT * FROM events WHERE kind <> ?", KIND_CODE[EventKind.COMMIT_REFUSED]),
         "items": sql(store, "SELECT key, phase FROM items"),
     }
 

@@ -10,7 +10,7 @@ from treadle.codec import bad_name
 from treadle.errors import StageNotFound, StoreError
 from treadle.event import EventKind, WorkflowEvent
 from treadle.state import AttemptRow, EventRow, ItemState, ReviewRow, StageRow, SubtaskRow, Transition, implied_attempt
-from treadle.store import Shape, WorkerRow
+from treadle.store import SHOWN, Shape, WorkerRow
 
 
 def other_workflow(stored: str, given: str) -> str:
@@ -99,3 +99,25 @@ def merge_attempts(stored: Sequence[AttemptRow], rows: Sequence[StageRow | Subta
     # Children that were started together tell their attempts in their own order, whatever order the store keeps.
     found = sorted([*stored, *implied], key=lambda a: (a.run, a.started, a.number, -1 if a.seq is None else a.seq))
     return [(None if attempt.seq is None else names.get(attempt.seq), attempt) for attempt in found]
+
+
+# Rows for pages that people look at.
+
+_LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
+
+
+def lowered(text: str) -> str:
+    """``text`` as searches compare it; databases know the small form of a to z without being told a language."""
+    return text.translate(_LOWER)
+
+
+def bare_row(row: StageRow) -> StageRow:
+    """The row without what may be large."""
+    error = None if row.error is None else row.error[:SHOWN]
+    return StageRow(row.stage, row.state, row.attempt, row.updated, row.started, row.due, error)
+
+
+def bare_child(row: SubtaskRow) -> SubtaskRow:
+    """The row without what may be large."""
+    error = None if row.error is None else row.error[:SHOWN]
+    return SubtaskRow(row.stage, row.seq, row.name, row.state, row.attempt, row.updated, row.started, row.due, error)
