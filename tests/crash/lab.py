@@ -158,6 +158,11 @@ class Forked:
         if self.code is None:
             os.kill(self.pid, number)
 
+    def stop(self) -> None:
+        """It stands still; the signal alone would take effect a moment later."""
+        os.kill(self.pid, signal.SIGSTOP)
+        until(lambda: Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+
     def kill(self) -> bool:
         """It has ended; whether that was our doing."""
         if self.code is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Sequence
@@ -51,7 +50,7 @@ def woken(bench: Bench, number: int, *twists: Twist) -> Sequence[str]:
         zombie = bench.start(folder, "finish", store, mine, LEASE, twists=twists)
         until(lambda: Witness(mine).lines())
         time.sleep(bench.chance.uniform(0, 0.02))
-    os.kill(zombie.pid, signal.SIGSTOP)
+    zombie.stop()
     locked = is_locked(store)
     (folder / "after").mkdir()
     other = bench.start(folder / "after", "work", store, others, LEASE, twists=[("elsewhere", "far")])
