@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from jinja2 import DictLoader, Environment, StrictUndefined
+from markupsafe import Markup
 
 from treadle.state import StageState
 from treadle.status import GLYPHS, WORDS, ago, lasted
@@ -35,6 +36,11 @@ def _exact(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(sep=" ", timespec="seconds").replace("+00:00", " UTC")
 
 
+def _json_block(text: object) -> Markup:
+    """JSON as the content of a script element of type application/json, which nothing in it can end."""
+    return Markup(str(text).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))  # noqa: S704 - that is the point
+
+
 ENVIRONMENT = Environment(
     loader=DictLoader(_read()),
     autoescape=True,
@@ -50,6 +56,7 @@ ENVIRONMENT.filters |= {
     "exact": _exact,
     "lasted": lasted,
     "number": lambda n: f"{n:,}",
+    "json_block": _json_block,
 }
 ENVIRONMENT.globals |= {
     "glyph": GLYPHS,
