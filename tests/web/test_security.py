@@ -81,27 +81,21 @@ async def test_wrong_host(client: httpx.AsyncClient, way: Way, host: str) -> Non
 
 
 @each_change
-@pytest.mark.parametrize(
-    "origin", ["http://evil.example", "null", "http://127.0.0.1.evil.example", "http://127.0.0.1:9", "https://localhost"]
-)
-async def test_foreign_origin(client: httpx.AsyncClient, way: Way, origin: str) -> None:
-    assert (await ask(client, way, Origin=origin)).status_code == 403
+async def test_foreign_page(client: httpx.AsyncClient, way: Way) -> None:
+    for origin in ("http://evil.example", "null", "http://127.0.0.1.evil.example", "http://127.0.0.1:9", "https://localhost"):
+        assert (await ask(client, way, Origin=origin)).status_code == 403, origin
+    for site in ("cross-site", "same-site", "none", "anything"):
+        assert (await ask(client, way, **{"Sec-Fetch-Site": site})).status_code == 403, site
 
 
 @each_change
-@pytest.mark.parametrize("site", ["cross-site", "same-site", "none", "anything"])
-async def test_foreign_site(client: httpx.AsyncClient, way: Way, site: str) -> None:
-    assert (await ask(client, way, **{"Sec-Fetch-Site": site})).status_code == 403
-
-
-@each_change
-@pytest.mark.parametrize("token", ["", "0" * 64])
-async def test_missing_or_wrong_token(client: httpx.AsyncClient, way: Way, token: str) -> None:
+async def test_missing_or_wrong_token(client: httpx.AsyncClient, way: Way) -> None:
     if str(way) == "POST /sign-in":
         return  # what it takes is a token
-    answer = await ask(client, way, **{"X-Treadle-Token": token})
-    assert answer.status_code == 403
-    assert answer.headers["x-treadle-stale"] == "1"
+    for token in ("", "0" * 64):
+        answer = await ask(client, way, **{"X-Treadle-Token": token})
+        assert answer.status_code == 403
+        assert answer.headers["x-treadle-stale"] == "1"
 
 
 @each_change

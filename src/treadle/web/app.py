@@ -19,6 +19,8 @@ from treadle.web.access import AccessError
 from treadle.web.door import Authenticate, Door, HostDoor
 from treadle.web.figures import FigureKeeper
 from treadle.web.guard import LOCAL_NAMES, Guard
+from treadle.web.kept import Kept
+from treadle.web.segments import Segments
 from treadle.workflow import Workflow
 
 # Some systems think otherwise, and a module of another type is not run.
@@ -27,7 +29,7 @@ _HERE = Path(__file__).parent
 _STATIC = StaticFiles(directory=_HERE / "static")
 _VENDOR = StaticFiles(directory=_HERE / "vendor", check_dir=False)
 _PAGES = ("sign_in", "parts", "inbox", "overview", "stage", "items", "item", "failures", "events")
-_API = ("reviews", "items", "stages", "stats", "events")
+_API = ("reviews", "items", "stages", "stats", "failures", "events")
 _BODY_LIMIT = 4 * 1024 * 1024
 
 
@@ -88,7 +90,8 @@ def create_app(
     app.state.store, app.state.workflow = store, workflow
     app.state.door = HostDoor(authenticate) if authenticate is not None else door
     app.state.hosts = hosts
-    app.state.figures = FigureKeeper(store)
+    app.state.figures, app.state.kept = FigureKeeper(store), Kept()
+    app.add_middleware(Segments)
     problems.register(app)
     for router, prefix in _ROUTERS:
         app.include_router(router, prefix=prefix)

@@ -11,8 +11,11 @@ from fastapi.responses import HTMLResponse
 from treadle.inbox import Inbox as _Inbox
 from treadle.store import StateStore
 from treadle.web.access import Principal, Role
+from treadle.web.assets import HOW_TO_MEND, missing
 from treadle.web.templating import ENVIRONMENT
 from treadle.workflow import Workflow
+
+MISSING = missing()
 
 
 def store(request: Request) -> StateStore:
@@ -89,5 +92,7 @@ def render(request: Request, template: str, *, status: int = 200, **values: Any)
         "root": link(request, ""),
         "url": lambda path: link(request, path),
         "active": "",
+        "missing": MISSING,
+        "how_to_mend": HOW_TO_MEND,
     }
     return HTMLResponse(ENVIRONMENT.get_template(template).render(given | values), status_code=status)
