@@ -20,6 +20,7 @@ ANSWERS = {
     "id": "done-1",
     "key": "ask-1:summary",
     "stage": "summary",
+    "its_stage": "summary",
     "path": "treadle.css",
 }
 

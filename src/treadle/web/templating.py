@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
@@ -49,7 +49,7 @@ ENVIRONMENT = Environment(
     lstrip_blocks=True,
     auto_reload=False,
 )
-ENVIRONMENT.filters |= {
+_FILTERS: dict[str, Callable[..., object]] = {
     "visible": visible,
     "quoted": lambda text: quote(str(text), safe=""),
     "ago": lambda moment: ago(moment, datetime.now(UTC)),
@@ -58,6 +58,7 @@ ENVIRONMENT.filters |= {
     "number": lambda n: f"{n:,}",
     "json_block": _json_block,
 }
+ENVIRONMENT.filters |= _FILTERS
 ENVIRONMENT.globals |= {
     "glyph": GLYPHS,
     "word": lambda state: WORDS.get(StageState(state), StageState(state).value),

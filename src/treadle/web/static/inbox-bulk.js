@@ -1,7 +1,7 @@
 // One answer to everything the filter finds: first what it comes to, then, if it is meant, the decision.
 
 import { url, send } from './http.js';
-import { filters, refresh } from './inbox-queue.js';
+import { filters } from './inbox-queue.js';
 import { problemOf } from './inbox-send.js';
 
 const $ = (id) => document.getElementById(id);
@@ -98,7 +98,6 @@ async function act() {
   preview = null;
   show(result, `${count(result.decided)} ${said}`, []);
   $('bulk-send').textContent = 'Show what it comes to';
-  refresh();
   document.dispatchEvent(new CustomEvent('inbox:bulk', { detail: `${count(result.decided)} ${said}` }));
 }
 

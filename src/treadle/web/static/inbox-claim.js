@@ -10,6 +10,7 @@ let current = null;
 let until = 0;
 let moved = Date.now();
 let starting = 0;
+let asking = Promise.resolve();
 const heard = new Set();
 
 /** Calls with (milliseconds left, whose) every second, and when that changes. */
@@ -23,7 +24,14 @@ export function hold(key) {
   release();
   current = key;
   until = 0;
-  starting = setTimeout(() => claim(key), SOON);
+  starting = setTimeout(() => ask(key), SOON);
+}
+
+/** No claim is on its way: what follows arrives after it. */
+export const quiet = () => asking;
+
+function ask(key) {
+  asking = claim(key);
 }
 
 async function claim(key) {
@@ -67,7 +75,7 @@ for (const kind of ['keydown', 'pointermove', 'input', 'touchstart']) {
 setInterval(() => {
   if (current && until && until - Date.now() < MINUTES * 60_000 - RENEW && Date.now() - moved < RENEW && !document.hidden) {
     until = Date.now() + MINUTES * 60_000 - RENEW;
-    claim(current);
+    ask(current);
   }
   tell();
 }, 1000);

@@ -187,6 +187,17 @@ export function forget(key) {
   told();
 }
 
+/** The edit is given up, and what waits stands there again. */
+export function discard() {
+  if (!editor) return;
+  const { key } = about;
+  clearTimeout(saving);
+  dropDraft(key);
+  before = editor.text();
+  stopEdit();
+  told();
+}
+
 /** Another review comes: what was typed about this one is a draft. */
 export function leave() {
   stopEdit();

@@ -75,6 +75,7 @@ function plain(schema, whole, value, deep = 0) {
     kept.items = plain(kept.items ?? {}, whole, value?.[0], deep + 1);
     kept.items.title ??= 'Entry';
   }
+  if (kept.type === 'boolean') kept.format = 'checkbox';
   if (kept.type === 'string' && typeof value === 'string' && (value.length > LONG || value.includes('\n'))) kept.format = 'textarea';
   return kept;
 }

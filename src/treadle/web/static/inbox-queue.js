@@ -20,6 +20,7 @@ export const addressOf = (key) => url(`/inbox/${encodeURIComponent(key)}`) + loc
 export function choose(key) {
   for (const row of rows()) {
     const chosen = row.dataset.key === key;
+    if (!chosen && row.classList.contains('gone')) row.remove();
     row.classList.toggle('chosen', chosen);
     const link = row.querySelector('a');
     if (chosen) link.setAttribute('aria-current', 'true');

@@ -1,6 +1,7 @@
 // Decisions on their way: sent at once, kept until the server has answered, sent again when it could not be reached.
 
 import { refreshToken, send } from './http.js';
+import { quiet } from './inbox-claim.js';
 import { readOutbox, writeOutbox } from './inbox-drafts.js';
 
 const SLOWEST = 10_000;
@@ -61,6 +62,7 @@ export async function pump() {
 
 async function deliver(entry) {
   const path = `/api/v1/reviews/${encodeURIComponent(entry.key)}/${entry.act}`;
+  await quiet();
   const answer = await send('POST', path, entry.body ?? undefined, { 'Idempotency-Key': entry.id }).catch(() => null);
   if (answer && (answer.ok || NO_WAY_BACK.includes(answer.status) || answer.status === 500)) {
     wait = 500;

@@ -69,7 +69,8 @@ function settleIn() {
   closeChoice();
   if (!review) return;
   document.title = `${review.item} · Inbox`;
-  if (review.may && !isHeld()) claims.hold(review.key);
+  if (!review.isOpen) claims.forget();
+  else if (review.may && !isHeld()) claims.hold(review.key);
   edits.restore(review);
   queue.ahead(review.key, 2).forEach((key) => pageOf(key).catch(() => {}));
 }
@@ -90,6 +91,7 @@ async function open(key, { push = false, focus = false } = {}) {
   if (review?.key !== key) claims.release();
   clearNotice('open');
   clearNotice('changed');
+  clearNotice('draft');
   $('review').innerHTML = part;
   inbox.dataset.shows = 'review';
   history[push ? 'pushState' : 'replaceState']({ key }, '', queue.addressOf(key));
@@ -168,9 +170,20 @@ async function decide(decision, more = {}) {
 
 async function approve() {
   if (edits.isEditing()) return approveEdit();
+  if (draftOf(review.key)?.kind === 'edit') {
+    // Whoever has begun an edit does not mean what stood there before.
+    await edits.startEdit(review, { focus: false });
+    return notice('draft', 'Here is your edit, which is not sent yet. Approve again to send it.', { label: 'Discard it', act: () => discard() });
+  }
   if (review.askedBy === 'escalation' && review.attempts.length > 1) return chooseAttempt();
   if (!review.isMade && review.askedBy === 'escalation') return confirmEmpty();
   return decide('approve');
+}
+
+function discard() {
+  clearNotice('draft');
+  edits.discard();
+  $('desk').focus();
 }
 
 /** An edit is answered before the next review comes: it may not fit. */
@@ -191,6 +204,7 @@ async function approveEdit() {
     return conflict(key, `Not approved: ${problem.detail}`);
   }
   clearNotice('server');
+  clearNotice('draft');
   edits.forget(key);
   claims.forget();
   made.push({ key, item, words: SAID.approve_with_edits, draft });
@@ -329,14 +343,22 @@ document.body.addEventListener('treadle:changed', (event) => {
   look.timer = setTimeout(() => { look(); refreshProgress(); }, 300);
 });
 document.addEventListener('inbox:stale', () => { if (review) { forgetPage(review.key); recheck(); } });
-document.addEventListener('inbox:bulk', (event) => { announce(event.detail); forgetPages(); refreshProgress(); if (review) { forgetPage(review.key); recheck(); } });
+document.addEventListener('inbox:bulk', async (event) => {
+  announce(event.detail);
+  forgetPages();
+  refreshProgress();
+  await queue.refresh();
+  const next = document.querySelector('.queue-row.chosen.gone') && await queue.after(review.key);
+  if (next) await open(next);
+  else if (review) recheck();
+});
 
 // Keys and clicks
 
 const ACTS = {
   approve, undo, edit: () => edits.startEdit(review), reject: () => edits.startReason(review, 'reject'),
   changes: () => edits.startReason(review, 'changes'), help: () => $('help').showModal(), back: showQueue,
-  reopen: () => $('reopen').showModal(),
+  reopen: () => $('reopen').showModal(), discard,
 };
 const NEEDS_REVIEW = new Set(['approve', 'edit', 'reject', 'changes']);
 
