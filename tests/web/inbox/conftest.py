@@ -101,5 +101,3 @@ async def second(browser: Browser, desk: Desk) -> AsyncIterator[Desk]:
     page = await desk.page.context.new_page()
     yield Desk(page, desk.server)
     await page.close()
-
-

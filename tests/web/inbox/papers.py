@@ -57,7 +57,12 @@ def agreement(paper: Paper, output: StageOutput, ctx: GateContext) -> Verdict:
     return Uncertain(f"is {paper.id} public domain?", criteria)
 
 
-@papers.stage(gate=agreement, when=lambda paper: paper.kind == "plain", retry=RetryBudget(max_attempts=2), review=ReviewPolicy.ON_UNCERTAIN.excluding("by"))
+@papers.stage(
+    gate=agreement,
+    when=lambda paper: paper.kind == "plain",
+    retry=RetryBudget(max_attempts=2),
+    review=ReviewPolicy.ON_UNCERTAIN.excluding("by"),
+)
 def identify(paper: Paper, ctx: StageContext) -> Licence:
     return Licence(expression=None if ctx.attempt == 1 else "CC-PDDC", confidence=0.62, holders=["David Goodger", "others"])
 
@@ -66,7 +71,9 @@ def never(paper: Paper, output: StageOutput, ctx: GateContext) -> Verdict:
     return Rejected(QualityFeedback(f"attempt {ctx.attempt} is not good enough"))
 
 
-@papers.stage(gate=never, when=lambda paper: paper.kind == "spent", retry=RetryBudget(max_attempts=3, on_exhausted=ExhaustedAction.ESCALATE))
+@papers.stage(
+    gate=never, when=lambda paper: paper.kind == "spent", retry=RetryBudget(max_attempts=3, on_exhausted=ExhaustedAction.ESCALATE)
+)
 def tried(paper: Paper, ctx: StageContext) -> dict[str, int]:
     return {"try": ctx.attempt}
 
@@ -87,4 +94,3 @@ PAPERS = [
     Paper(id="spent-1", kind="spent"),
     Paper(id="raw-1", kind="raw", text="as it is"),
 ]
-
