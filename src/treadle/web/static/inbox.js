@@ -14,6 +14,7 @@ import { enqueue, isUnsent, onSent, problemOf, pump, unsent, withdraw } from './
 const $ = (id) => document.getElementById(id);
 const inbox = $('inbox');
 const RESTS = 8;
+const HANDS = 20_000;
 const SAID = { approve: 'approved', approve_with_edits: 'edited', reject: 'rejected', request_changes: 'sent back' };
 const isNarrow = matchMedia('(max-width: 720px)');
 
@@ -310,7 +311,7 @@ onSent({
 
 async function look() {
   queue.refresh();
-  if (!review || typing()) return;
+  if (!review) return;
   forgetPage(review.key);
   recheck();
 }
@@ -329,6 +330,7 @@ async function recheck() {
   }
   if (isUnsent(key)) return undefined;
   const words = decided ? `Meanwhile: ${decided}.` : 'The question is another one now.';
+  if (typing()) return notice('changed', `${words} What you type is kept.`);
   edits.leave();
   $('review').innerHTML = part;
   settleIn();
@@ -338,7 +340,7 @@ async function recheck() {
 
 document.body.addEventListener('treadle:changed', (event) => {
   for (const item of event.detail?.items ?? []) queue.keys().filter((key) => key.startsWith(`${item}/`)).forEach(forgetPage);
-  if (!event.detail?.items) forgetPages();
+  if (event.detail?.more) forgetPages();
   clearTimeout(look.timer);
   look.timer = setTimeout(() => { look(); refreshProgress(); }, 300);
 });
@@ -444,6 +446,9 @@ addEventListener('beforeunload', (event) => {
   edits.saveNow();
   if (hasUnkept()) event.preventDefault();
 });
+
+// Claims are no events: who holds what is asked for now and then.
+setInterval(() => { if (!document.hidden) queue.refresh(); }, HANDS);
 
 settleIn();
 refreshProgress();
