@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import re
@@ -10,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,13 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
+from fastapi import FastAPI
 from playwright.async_api import Browser, Page, async_playwright
 
 import treadle
 from tests.web.pipeline import SAMPLE, letters
-from treadle import StateStore, open_store
-from treadle.web import create_app
+from treadle import StateStore, Workflow, open_store
+from treadle.web import Principal, Role, create_app
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = f"{ROOT / 'tests' / 'web' / 'pipeline.py'}:letters"
@@ -50,27 +52,45 @@ async def store(store_path: Path) -> AsyncIterator[StateStore]:
         yield opened
 
 
+def app_as(store: StateStore, role: Role | None, workflow: Workflow | None = letters) -> FastAPI:
+    """The app, whose every request comes from ann in that role; from nobody known without one."""
+    return create_app(store, workflow, authenticate=lambda request: None if role is None else Principal("ann", role))
+
+
 @contextlib.asynccontextmanager
-async def web_client(app: Any, **given: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """An HTTP client of an app in this process."""
+async def web_client(app: Any, *, meant: bool = True, **given: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """An HTTP client of an app in this process, whose changes are ``meant``: they come from our own page."""
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", **given) as client:
+        if meant:
+            session = (await client.get("/session")).json()
+            client.headers.update({"Origin": "http://127.0.0.1", "X-Treadle-Token": session.get("token", "")})
         yield client
 
 
 @pytest_asyncio.fixture
 async def client(store: StateStore) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the app over ``store``, signed in as the operator ann."""
-    async with web_client(create_app(store, letters)) as opened:
+    async with web_client(app_as(store, Role.OPERATOR)) as opened:
         yield opened
+
+
+async def eventually(holds: Callable[[], Awaitable[Any]], what: str, seconds: float = 10) -> Any:
+    """What ``holds()`` gives as soon as that is something."""
+    until = time.monotonic() + seconds
+    while not (found := await holds()):
+        assert time.monotonic() < until, f"{seconds} s, and still not: {what}"
+        await asyncio.sleep(0.02)
+    return found
 
 
 @dataclass
 class Server:
-    """``treadle serve`` in a process of its own."""
+    """``treadle serve`` in a process of its own; ``link`` signs in, once."""
 
     process: subprocess.Popen[str]
     url: str
+    link: str
     store: Path
 
     def stop(self, how: int = signal.SIGTERM) -> int:
@@ -86,7 +106,7 @@ def start_server() -> Iterator[Callable[..., Server]]:
     started: list[Server] = []
 
     def start(store: Path, *options: str, app: str = APP) -> Server:
-        words = [sys.executable, "-m", "treadle.cli", "serve", app, "--store", str(store)]
+        words = [sys.executable, "-m", "treadle.cli", "serve", *([app] if app else []), "--store", str(store)]
         if "--port" not in options:
             words += ["--port", "0"]
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -97,7 +117,7 @@ def start_server() -> Iterator[Callable[..., Server]]:
         while (line := process.stderr.readline()) and time.monotonic() < until:
             said += line
             if found := re.search(r"http://\S+", line):
-                started.append(Server(process, found[0].rstrip("/"), store))
+                started.append(Server(process, found[0].partition("/sign-in")[0], found[0], store))
                 return started[-1]
         process.kill()
         raise AssertionError(f"treadle serve did not start: {said}")
@@ -145,5 +165,7 @@ async def browser_page(browser: Browser, server: Server, console_errors: list[st
         page = await context.new_page()
         page.on("console", lambda message: console_errors.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: console_errors.append(str(error)))
+        await page.goto(server.link)
+        await page.wait_for_url(f"{server.url}/")
         yield page
         assert not console_errors, f"the page's console: {console_errors}"

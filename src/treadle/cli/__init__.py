@@ -59,6 +59,11 @@ _BULK = {
     "reject": ("treadle.cli.review_bulk:bulk_reject", "refuse all that the filters find"),
     "changes": ("treadle.cli.review_bulk:bulk_changes", "have all of it done again"),
 }
+_USER = {
+    "add": ("treadle.cli.teaming:user_add", "let somebody sign in"),
+    "list": ("treadle.cli.teaming:user_list", "who may sign in"),
+    "remove": ("treadle.cli.teaming:user_remove", "let somebody in no more"),
+}
 _EVERYWHERE = Parameter(group=Group("With every command", sort_key=99), negative="")
 
 
@@ -90,6 +95,10 @@ def _dispatch(words: list[str]) -> int:
     for name, (where, about) in _COMMANDS.items():
         app.command(where, name=name, help=about)
     app.command(_review_app(App, is_bare=words[:1] == ["review"] and all(word.startswith("-") for word in words[1:2])))
+    user = App(name="user", help="Who may sign in on the web.")
+    for name, (where, about) in _USER.items():
+        user.command(where, name=name, help=about)
+    app.command(user)
     app.register_install_completion_command()
 
     def launch(

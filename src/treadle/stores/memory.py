@@ -29,10 +29,15 @@ from treadle.state import (
     Transition,
 )
 from treadle.store import (
+    OWN,
+    Children,
     Claimed,
     Control,
     Counts,
+    EventFilter,
     Filter,
+    Journal,
+    Listing,
     NewItem,
     Pruned,
     Pruning,
@@ -40,9 +45,11 @@ from treadle.store import (
     Shape,
     StateStore,
     StoredReview,
+    Tallied,
     WorkerIdentity,
     WorkerRow,
 )
+from treadle.stores import memory_looking
 from treadle.stores.artefact_files import ArtefactMemory
 from treadle.stores.shared import (
     check_rename,
@@ -50,7 +57,9 @@ from treadle.stores.shared import (
     lost_by,
     merge_attempts,
     naming,
+    no_longer_held,
     other_workflow,
+    refused,
     removed_stages,
     taken_for_dead,
     workflow_event,
@@ -295,7 +304,9 @@ class MemoryStateStore(StateStore):
     def commit(self, state: ItemState, change: Transition) -> Awaitable[None]:
         record = self._storage.records.get(state.id)
         if record is None or record.worker is None or record.state.fence != state.fence:
-            raise LeaseLost(f"item {state.id!r} is no longer held by this worker; nothing was written")
+            if record is not None:
+                self._write(record, refused(state, change))
+            raise LeaseLost(no_longer_held(state.id))
         self._write(record, change)
         if change.rest is not None:
             record.worker = None
@@ -343,9 +354,14 @@ class MemoryStateStore(StateStore):
         if made.rest is not None and record.worker is None:
             self._settle(record, made, made.rest.wake)
 
-    async def load(self, item_id: str) -> ItemState | None:
+    async def load(self, item_id: str, *, stage: str | None = None) -> ItemState | None:
         record = self._storage.records.get(item_id)
-        return _copy(record.state) if record is not None else None
+        if record is None:
+            return None
+        state = _copy(record.state, boards=stage is None)
+        if stage is not None:
+            state.stages = {name: row for name, row in state.stages.items() if name == stage}
+        return state
 
     async def attempts(self, item_id: str, stage: str, *, seq: int | None = None) -> list[tuple[str | None, AttemptRow]]:
         record = self._storage.records.get(item_id)
@@ -355,8 +371,8 @@ class MemoryStateStore(StateStore):
         row = record.state.stages.get(stage)
         rows: list[StageRow | SubtaskRow] = [*([] if row is None or row.fan_out else [row]), *board.rows]
         if seq is not None:
-            rows = [board.rows[seq]]
-        stored = [a for a in record.attempts.values() if a.stage == stage and seq in (None, a.seq)]
+            rows = [row for row in rows if (OWN if isinstance(row, StageRow) else row.seq) == seq]
+        stored = [a for a in record.attempts.values() if a.stage == stage and seq in (None, OWN if a.seq is None else a.seq)]
         return merge_attempts(stored, rows)
 
     async def reviews(
@@ -398,7 +414,7 @@ class MemoryStateStore(StateStore):
         found: list[ItemState] = []
         for place in range(bisect_right(ids, after) if after is not None else 0, len(ids)):
             state = self._storage.records[ids[place]].state
-            if _matches(state, wanted):
+            if memory_looking.matches(state, wanted):
                 found.append(_copy(state, boards=False))
                 if len(found) == limit:
                     break
@@ -421,6 +437,27 @@ class MemoryStateStore(StateStore):
         known = set().union(*storage.kept.values())
         gone = [storage.artefacts.remove(digest) for digest in storage.artefacts.digests() if digest not in known]
         return len(gone), sum(gone)
+
+    async def browse(self, wanted: Filter, after: str | None, limit: int, *, backwards: bool = False) -> Listing:
+        stored = self._storage
+        return memory_looking.listing(
+            stored.ids, lambda identity: stored.records[identity].state, wanted, after, limit, backwards=backwards
+        )
+
+    async def children(self, item_id: str, stage: str, after: int, limit: int, *, state: StageState | None = None) -> Children:
+        record = self._storage.records.get(item_id)
+        board = SubtaskBoard() if record is None else record.state.boards.get(stage) or SubtaskBoard()
+        return memory_looking.children(board, after, limit, state)
+
+    async def recent(self, state: StageState, limit: int, *, stage: str | None = None) -> list[tuple[str, StageRow]]:
+        items = [record.state for record in self._storage.records.values()]
+        return memory_looking.recent(items, self._storage.events, state, limit, stage)
+
+    async def journal(self, wanted: EventFilter, after: int | None, limit: int, *, newest_first: bool = False) -> Journal:
+        return memory_looking.journal(self._storage.events, wanted, after, limit, newest_first=newest_first)
+
+    async def tally(self, wanted: EventFilter, newest: int, width: int) -> list[Tallied]:
+        return memory_looking.tally(self._storage.events, wanted, newest, width)
 
     async def prune(self, wanted: Pruning, after: int, limit: int) -> Pruned:
         storage = self._storage
@@ -480,18 +517,6 @@ def _wanted(wanted: ReviewFilter, item_id: str, row: ReviewRow, now: int) -> boo
         and (wanted.opened_before is None or row.opened < wanted.opened_before)
         and wanted.is_open in (None, row.decision is None)
     )
-
-
-def _matches(state: ItemState, wanted: Filter) -> bool:
-    if wanted.prefix is not None and not state.id.startswith(wanted.prefix):
-        return False
-    if wanted.phase is not None and (state.phase is not wanted.phase or state.payload is None):
-        return False
-    if wanted.stage is not None:
-        row = state.stages.get(wanted.stage)
-        stands = row.state if row is not None else StageState.PENDING if state.payload is not None else None
-        return stands is not None and wanted.state in (None, stands)
-    return wanted.state is None or any(row.state is wanted.state for row in state.stages.values())
 
 
 def _check_shape(old: Shape, new: Shape, storage: _Storage) -> None:

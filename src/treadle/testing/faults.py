@@ -12,12 +12,16 @@ from typing import Any, TypeVar
 from treadle.definition import Definition
 from treadle.errors import StoreUnavailable
 from treadle.event import WorkflowEvent
-from treadle.state import AttemptRow, ItemState, Mode, Transition
+from treadle.state import AttemptRow, ItemState, Mode, StageRow, StageState, Transition
 from treadle.store import (
+    Children,
     Claimed,
     Control,
     Counts,
+    EventFilter,
     Filter,
+    Journal,
+    Listing,
     NewItem,
     Pruned,
     Pruning,
@@ -25,6 +29,7 @@ from treadle.store import (
     Shape,
     StateStore,
     StoredReview,
+    Tallied,
     WorkerIdentity,
     WorkerRow,
 )
@@ -152,8 +157,8 @@ class FaultyStore(StateStore):
     async def revised(self, worker: int) -> dict[str, int]:
         return await self._through("revised", lambda: self._store.revised(worker))
 
-    async def load(self, item_id: str) -> ItemState | None:
-        return await self._through("load", lambda: self._store.load(item_id))
+    async def load(self, item_id: str, *, stage: str | None = None) -> ItemState | None:
+        return await self._through("load", lambda: self._store.load(item_id, stage=stage))
 
     async def attempts(self, item_id: str, stage: str, *, seq: int | None = None) -> list[tuple[str | None, AttemptRow]]:
         return await self._through("attempts", lambda: self._store.attempts(item_id, stage, seq=seq))
@@ -179,6 +184,21 @@ class FaultyStore(StateStore):
 
     async def collect(self) -> tuple[int, int]:
         return await self._through("collect", self._store.collect)
+
+    async def browse(self, wanted: Filter, after: str | None, limit: int, *, backwards: bool = False) -> Listing:
+        return await self._through("browse", lambda: self._store.browse(wanted, after, limit, backwards=backwards))
+
+    async def children(self, item_id: str, stage: str, after: int, limit: int, *, state: StageState | None = None) -> Children:
+        return await self._through("children", lambda: self._store.children(item_id, stage, after, limit, state=state))
+
+    async def recent(self, state: StageState, limit: int, *, stage: str | None = None) -> list[tuple[str, StageRow]]:
+        return await self._through("recent", lambda: self._store.recent(state, limit, stage=stage))
+
+    async def journal(self, wanted: EventFilter, after: int | None, limit: int, *, newest_first: bool = False) -> Journal:
+        return await self._through("journal", lambda: self._store.journal(wanted, after, limit, newest_first=newest_first))
+
+    async def tally(self, wanted: EventFilter, newest: int, width: int) -> list[Tallied]:
+        return await self._through("tally", lambda: self._store.tally(wanted, newest, width))
 
     async def prune(self, wanted: Pruning, after: int, limit: int) -> Pruned:
         return await self._through("prune", lambda: self._store.prune(wanted, after, limit))

@@ -11,8 +11,11 @@ from fastapi.responses import HTMLResponse
 from treadle.inbox import Inbox as _Inbox
 from treadle.store import StateStore
 from treadle.web.access import Principal, Role
+from treadle.web.assets import HOW_TO_MEND, missing
 from treadle.web.templating import ENVIRONMENT
 from treadle.workflow import Workflow
+
+MISSING = missing()
 
 
 def store(request: Request) -> StateStore:
@@ -79,13 +82,17 @@ def link(request: Request, path: str) -> str:
 
 def render(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
     """A page or a part of one. Templates also see ``principal``, ``token``, ``active``, ``figures``, ``url(path)``."""
+    who, figures = request.scope.get("treadle.principal"), request.app.state.figures
     given = {
-        "principal": request.scope.get("treadle.principal"),
+        "principal": who,
         "token": request.scope.get("treadle.token", ""),
-        "figures": request.app.state.figures.latest,
-        "workflow_name": request.app.state.figures.workflow,
+        # Strangers are shown pages too, but nothing of the store.
+        "figures": figures.latest if who else None,
+        "workflow_name": figures.workflow if who else "",
         "root": link(request, ""),
         "url": lambda path: link(request, path),
         "active": "",
+        "missing": MISSING,
+        "how_to_mend": HOW_TO_MEND,
     }
     return HTMLResponse(ENVIRONMENT.get_template(template).render(given | values), status_code=status)

@@ -25,6 +25,7 @@ from treadle.errors import (
     TreadleError,
 )
 from treadle.web.context import render
+from treadle.web.paths import path_of
 
 log = logging.getLogger("treadle.web")
 
@@ -50,8 +51,7 @@ def status_of(error: TreadleError) -> int:
 
 def wants_json(request: Request) -> bool:
     """Whether a program asks: below ``/api/``, or wherever JSON is asked for by name."""
-    path: str = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
-    return path.startswith("/api/") or "application/json" in request.headers.get("accept", "")
+    return path_of(request.scope).startswith("/api/") or "application/json" in request.headers.get("accept", "")
 
 
 def answer(request: Request, status: int, detail: str, **more: Any) -> Response:
