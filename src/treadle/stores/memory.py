@@ -279,7 +279,7 @@ class MemoryStateStore(StateStore):
             raise LeaseLost(f"item {state.id!r} is no longer held by this worker; nothing was written")
         self._write(record, change)
         if change.rest is not None:
-            record.worker = None
+            record.worker, record.state.lost = None, None
             news = record.state.news != state.news
             self._settle(record, change, now_us() if news else change.rest.wake)
         return _DONE

@@ -13,8 +13,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from treadle.errors import LeaseLost
-from treadle.state import ItemPhase, ItemState, StageRow, StageState, SubtaskRow, Transition
+from treadle.event import EventKind
+from treadle.state import EventRow, ItemPhase, ItemState, StageRow, StageState, SubtaskRow, Transition
 from treadle.stores.sqlite_rows import CODE_OF, KIND_CODE, PHASE_CODE, REVIEW, Names
+from treadle.stores.sqlite_starts import Start, Starts, start_in
 
 _FENCES = "SELECT id, fence FROM items WHERE worker IS NOT NULL AND id IN (SELECT value FROM json_each(?))"
 _STAGE_SET = (
@@ -45,25 +47,31 @@ _PUT_REVIEW = (
 _CLEAR = "DELETE FROM subtasks WHERE item = ? AND stage = ?"
 # No name has the number 0, no attempt either, and neither subtasks nor data are ever an empty text.
 _PUT_EVENT = (
-    "INSERT INTO events (at, item, stage, kind, attempt, subtask, data)"
-    " VALUES (?,?,nullif(?,0),?,nullif(?,0),nullif(?,''),nullif(?,''))"
+    "INSERT INTO events (cursor, at, item, stage, kind, attempt, started, subtask, data)"
+    " VALUES (?,?,?,nullif(?,0),?,nullif(?,0),nullif(?,0),nullif(?,''),nullif(?,''))"
+)
+_PUT_BARE_EVENT = (
+    "INSERT INTO events (cursor, at, item, stage, kind, attempt, started) VALUES (?,?,?,nullif(?,0),?,nullif(?,0),nullif(?,0))"
 )
 # What happened while the item was held is looked at as soon as it is given back.
-_PUT_REST = "UPDATE items SET phase = ?, priority = ?, expiry = ?, wake = CASE WHEN news <> ? THEN ? ELSE ? END, worker = NULL WHERE id = ?"
-_PUT_ENDED = "UPDATE items SET phase = ?, priority = 0, wake = CASE WHEN news <> ? THEN ? END, worker = NULL WHERE id = ?"
+_PUT_REST = "UPDATE items SET phase = ?, priority = ?, expiry = ?, wake = CASE WHEN news <> ? THEN ? ELSE ? END, worker = NULL, lost = NULL WHERE id = ?"
+_PUT_ENDED = (
+    "UPDATE items SET phase = ?, priority = 0, wake = CASE WHEN news <> ? THEN ? END, worker = NULL, lost = NULL WHERE id = ?"
+)
 
 _PUT_COUNT = "INSERT INTO counts VALUES (?,?,?) ON CONFLICT DO UPDATE SET n = n + excluded.n"
 
 _NO_DUE_NO_ERROR = (None, None)
+_DONE = EventKind.STAGE_COMPLETED
 _BARE_STAGE = StageRow("", StageState.PENDING, 0, 0)[8:]
 _BARE_SUBTASK = SubtaskRow("", 0, "", StageState.PENDING, 0, 0)[10:]
 
 
 def write_changes(
-    con: sqlite3.Connection, names: Names, changes: Sequence[tuple[ItemState, Transition]]
+    con: sqlite3.Connection, names: Names, starts: Starts, changes: Sequence[tuple[ItemState, Transition]]
 ) -> list[Exception | None]:
     """Write the changes whose claim still holds; an error for each of the others."""
-    fences = dict(con.execute(_FENCES, (json.dumps([state.key for state, _ in changes]),)))
+    fences = _fences(con, [state for state, _ in changes])
     results: list[Exception | None] = []
     held: list[tuple[ItemState, Transition]] = []
     for state, change in changes:
@@ -72,7 +80,7 @@ def write_changes(
             results.append(None)
         else:
             results.append(LeaseLost(f"item {state.id!r} is no longer held by this worker; nothing was written"))
-    write_rows(con, names, held)
+    write_rows(con, names, starts, held)
     ended: list[tuple[Any, ...]] = []
     rests: list[tuple[Any, ...]] = []
     phases = Tally()
@@ -91,11 +99,28 @@ def write_changes(
     return results
 
 
-def write_rows(con: sqlite3.Connection, names: Names, changes: Iterable[tuple[ItemState, Transition]]) -> None:
+def _fences(con: sqlite3.Connection, states: Sequence[ItemState]) -> dict[int, int]:
+    """The fences of those that somebody holds, by key."""
+    return dict(con.execute(_FENCES, (json.dumps([state.key for state in states]),)))
+
+
+def write_rows(con: sqlite3.Connection, names: Names, starts: Starts, changes: Iterable[tuple[ItemState, Transition]]) -> None:
     """Write stages, subtasks, attempts, events and reviews."""
-    rows = _Rows(con, names)
+    rows = _Rows(con, names, starts)
     for state, change in changes:
         rows.take(state, change)
+    rows.write()
+
+
+def write_starts(con: sqlite3.Connection, names: Names, starts: Starts, due: Sequence[Start]) -> None:
+    """Write starts that have waited long enough; of an item that is somebody else's by now there is nothing to tell."""
+    fences = _fences(con, [start.state for start in due])
+    rows = _Rows(con, names, starts)
+    for start in due:
+        if fences.get(start.state.key) == start.state.fence:
+            rows.start(start)
+        else:
+            starts.drop(start, written=False)
     rows.write()
 
 
@@ -139,35 +164,68 @@ class Tally:
 class _Rows:
     """The rows of a batch by the statements that write them."""
 
-    def __init__(self, con: sqlite3.Connection, names: Names) -> None:
+    def __init__(self, con: sqlite3.Connection, names: Names, starts: Starts) -> None:
         self._con = con
         self._names = names
+        self._starts = starts
         self._stages: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
         self._subtasks: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
         self._attempts: list[tuple[Any, ...]] = []
         self._events: list[tuple[Any, ...]] = []
+        self._bare_events: list[tuple[Any, ...]] = []
         self._reviews: list[tuple[Any, ...]] = []
         self._tally = Tally()
+        self._began_at: int = con.execute("SELECT last FROM journal").fetchone()[0]
+        self._cursor = self._began_at
 
     def take(self, state: ItemState, change: Transition) -> None:
-        con, number, key, tally = self._con, self._names.number, state.key, self._tally
-        bare, made, whole = self._stages
-        for row in change.stages:
-            stage = number(con, row[0])
-            tally.stage(state, stage, row)
-            if row[5:7] != _NO_DUE_NO_ERROR or row[8:] != _BARE_STAGE or row[4] is None:
-                whole.append((key, stage, CODE_OF[row[1]], *row[2:]))
-            elif row[7] is None:
-                bare.append((key, stage, CODE_OF[row[1]], row[2], row[3], row[4]))
+        stages, events, started = change.stages, change.events, 0
+        if (before := self._starts.of(state.key)) is not None:
+            if events and events[0][0] is _DONE and events[0][1] == before.row.stage:
+                self._starts.drop(before, written=False)
+                started = before.row.updated
             else:
-                made.append((key, stage, CODE_OF[row[1]], row[2], row[3], row[4], row[7]))
-        for event in change.events:
-            stage = 0 if event[1] is None else number(con, event[1])
-            self._events.append((change[0], key, stage, KIND_CODE[event[0]], event[3] or 0, event[2] or "", event[4] or ""))
+                self.start(before)
+        if (start := start_in(state, change)) is not None:
+            self._starts.hold(start)
+            stages, events = stages[:-1], events[:-1]
+        for row in stages:
+            self._stage(state, row)
+        for event in events:
+            self._event(state.key, change.at, event, started)
+            started = 0
         if change.subtasks:
-            self._take_subtasks(key, change.subtasks)
+            self._take_subtasks(state.key, change.subtasks)
         if change.attempts or change.reviews or change.cleared:
-            self._take_rest(key, change)
+            self._take_rest(state.key, change)
+
+    def start(self, start: Start) -> None:
+        """A start that waited and is written as it is."""
+        self._stage(start.state, start.row)
+        self._event(start.state.key, start.row.updated, start.event, 0)
+        self._starts.drop(start, written=True)
+
+    def _stage(self, state: ItemState, row: StageRow) -> None:
+        stage = self._names.number(self._con, row[0])
+        self._tally.stage(state, stage, row)
+        bare, made, whole = self._stages
+        if row[5:7] != _NO_DUE_NO_ERROR or row[8:] != _BARE_STAGE or row[4] is None:
+            whole.append((state.key, stage, CODE_OF[row[1]], *row[2:]))
+        elif row[7] is None:
+            bare.append((state.key, stage, CODE_OF[row[1]], row[2], row[3], row[4]))
+        else:
+            made.append((state.key, stage, CODE_OF[row[1]], row[2], row[3], row[4], row[7]))
+
+    def _event(self, key: int, at: int, event: EventRow, started: int) -> None:
+        """The next line of the journal; with ``started`` it tells of the stage's start, too, and takes two places."""
+        kind, name, subtask, attempt, data = event
+        self._cursor = cursor = self._cursor + (2 if started else 1)
+        stage = 0 if name is None else self._names.number(self._con, name)
+        if subtask is None and data is None:
+            self._bare_events.append((cursor, at, key, stage, KIND_CODE[kind], attempt or 0, started))
+        else:
+            row = (cursor, at, key, stage, KIND_CODE[kind], attempt or 0, started, subtask or "", data or "")
+            self._events.append(row)
 
     def _take_subtasks(self, key: int, rows: Sequence[SubtaskRow]) -> None:
         con, number = self._con, self._names.number
@@ -197,8 +255,11 @@ class _Rows:
         for statement, rows in (
             *zip((_PUT_BARE_STAGE, _PUT_MADE_STAGE, _PUT_STAGE), self._stages, strict=True),
             *zip((_PUT_BARE_SUBTASK, _PUT_MADE_SUBTASK, _PUT_SUBTASK), self._subtasks, strict=True),
-            (_PUT_ATTEMPT, self._attempts), (_PUT_EVENT, self._events), (_PUT_REVIEW, self._reviews),
+            (_PUT_ATTEMPT, self._attempts), (_PUT_BARE_EVENT, self._bare_events), (_PUT_EVENT, self._events),
+            (_PUT_REVIEW, self._reviews),
         ):  # fmt: skip
             if rows:
                 self._con.executemany(statement, rows)
+        if self._cursor != self._began_at:
+            self._con.execute("UPDATE journal SET last = ?", (self._cursor,))
         self._tally.write(self._con)

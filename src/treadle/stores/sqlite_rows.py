@@ -214,14 +214,20 @@ def read_attempts(con: sqlite3.Connection, key: int, stage: str, seq: int | None
 
 
 def read_events(con: sqlite3.Connection, after: int, limit: int, item_id: str | None) -> list[tuple[int, int, str, EventRow]]:
-    """Events with cursor, time and item."""
+    """Events with cursor, time and item; a line that tells of a stage's start, too, is two of them."""
     only = "" if item_id is None else " AND e.item = (SELECT id FROM items WHERE key = :item)"
     rows = con.execute(
-        "SELECT e.cursor, e.at, i.key, e.kind, n.name, e.subtask, e.attempt, e.data FROM events e JOIN items i ON i.id = e.item"
-        f" LEFT JOIN names n ON n.id = e.stage WHERE e.cursor > :after{only} ORDER BY e.cursor LIMIT :limit",
+        "SELECT e.cursor, e.at, i.key, e.kind, n.name, e.subtask, e.attempt, e.data, e.started FROM events e"
+        " JOIN items i ON i.id = e.item LEFT JOIN names n ON n.id = e.stage"
+        f" WHERE e.cursor > :after{only} ORDER BY e.cursor LIMIT :limit",
         {"after": after, "limit": limit, "item": item_id},
     )
-    return [(cursor, at, key, EventRow(KINDS[kind], *rest)) for cursor, at, key, kind, *rest in rows]
+    found: list[tuple[int, int, str, EventRow]] = []
+    for cursor, at, key, kind, stage, subtask, attempt, data, started in rows:
+        if started is not None and cursor - 1 > after:
+            found.append((cursor - 1, started, key, EventRow(EventKind.STAGE_STARTED, stage, None, attempt)))
+        found.append((cursor, at, key, EventRow(KINDS[kind], stage, subtask, attempt, data)))
+    return found[:limit]
 
 
 def shape_of(definition: str) -> Shape:
