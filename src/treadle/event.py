@@ -35,6 +35,10 @@ class EventKind(StrEnum):
     ESCALATED = "escalated"
     REVIEW_REOPENED = "review_reopened"
     STAGE_RERUN = "stage_rerun"
+    ITEMS_PRUNED = "items_pruned"
+    """Of no item, since those it tells of are no more: its ``item_id`` is empty."""
+    COMMIT_REFUSED = "commit_refused"
+    """Who held the item before came with a result that no longer counts; nothing of it was written."""
 
 
 _ERRORS = frozenset({EventKind.STAGE_FAILED, EventKind.SUBTASK_FAILED})
@@ -45,6 +49,7 @@ class WorkflowEvent:
     """One thing that happened to one item; durable before anybody sees it.
 
     Args:
+        item_id: whose event it is; empty for what happened to the store as a whole.
         cursor: its place in the journal; grows, never reused. Resume with ``events(after=cursor)``.
         at: when it was decided; aware, UTC.
         data: JSON values that belong to the kind: ``error``, ``reason``, ``reviewer``, ``due_at`` ...

@@ -30,7 +30,7 @@ from treadle.errors import (
 from treadle.failure import safe_text
 from treadle.history import Attempt, Review, feedback_data, read_attempt, read_review
 from treadle.outcome import Approve, ApproveWithEdits, CriterionResult, Decision, QualityFeedback, Reject, RequestChanges
-from treadle.state import Decided, ItemState, ReviewRow, StageState
+from treadle.state import Decided, ItemState, ReviewRow, StageState, Transition
 from treadle.store import ItemId, ReviewFilter, Shape, StateStore, stage_artefact, told_attempts
 from treadle.workflow import Workflow
 
@@ -39,6 +39,7 @@ _PAGE = 200
 _BREAK = 15 * 60
 """Seconds without a decision after which a reviewer is taken to have been away."""
 _RECENT = 1000
+_LONGEST_REST = 60
 _ALL_OPEN = ReviewFilter()
 
 
@@ -52,6 +53,8 @@ class ReviewCase:
         attempts: all that were made, oldest first.
         upstream: the artefacts it was made from, by stage.
         schema: the JSON schema of the artefact; empty where any value will do.
+        policy: when people are asked at this stage, in words; ``None`` where the workflow's code is not at hand.
+        max_attempts: how many attempts its budget allows; ``None`` likewise.
     """
 
     review: Review
@@ -60,6 +63,8 @@ class ReviewCase:
     attempts: Sequence[Attempt]
     upstream: Mapping[str, Any]
     schema: Mapping[str, Any]
+    policy: str | None = None
+    max_attempts: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +141,7 @@ class Inbox:
         """
         state, shape = await self._load(checked_id(item_id)), await self._shape()
         flow = self._flow_of(shape)
-        needs = flow.stage(stage).needs
+        definition = flow.stage(stage)
         row, review = state.stages.get(stage), state.reviews.get(stage)
         if row is None or review is None:
             raise ReviewConflict(f"nobody was asked about stage {stage!r} of item {state.id!r}")
@@ -146,8 +151,10 @@ class Inbox:
             item=None if state.payload is None else json.loads(state.payload),
             artefact=stage_artefact(state, stage),
             attempts=attempts,
-            upstream={need: stage_artefact(state, need) for need in needs},
+            upstream={need: stage_artefact(state, need) for need in definition.needs},
             schema=shape.artefacts.get(stage, {}),
+            policy=None if self._workflow is None else definition.review.words,
+            max_attempts=None if self._workflow is None else definition.retry.max_attempts,
         )
 
     async def stats(self) -> InboxStats:
@@ -201,11 +208,12 @@ class Inbox:
         reviewer: str,
         revision: int | None = None,
         digest: str | None = None,
+        rests: float = 0,
     ) -> None:
         """The decision is stored, and dependents may go on. The stage does not run again for it.
 
         With ``revision`` or ``digest`` of the review that was read, nothing is decided if another question stands
-        there by now.
+        there by now. An item that nobody holds ``rests`` so many seconds before it goes on: time to ``undo``.
 
         Raises:
             ItemNotFound, StageNotFound: there is no such thing.
@@ -214,17 +222,23 @@ class Inbox:
             InvalidArtefact: an edit that does not fit the type; path and reason a field.
         """
         _check_reviewer(reviewer)
+        if not 0 <= rests <= _LONGEST_REST:
+            raise ValueError(f"decide(rests={rests!r}): seconds, 0 to {_LONGEST_REST}")
         seen = None if revision is None and digest is None else Seen(revision, digest)
-        await self._decide(await self._flow(), checked_id(item_id), stage, decision, reviewer, seen)
+        await self._decide(await self._flow(), checked_id(item_id), stage, decision, reviewer, seen=seen, rests=rests)
 
     async def _decide(
-        self, flow: Definition, item_id: str, stage: str, decision: Decision, reviewer: str, seen: Seen | None
+        self, flow: Definition, item_id: str, stage: str, decision: Decision, reviewer: str, *,
+        seen: Seen | None, rests: float = 0,
     ) -> None:  # fmt: skip
         flow.stage(stage)
         given, checked_on = await self._answer(flow, item_id, stage, decision, reviewer)
-        await self._store.revise(
-            item_id, lambda state: decide.resolve(flow, state, stage, given, now_us(), seen=seen or checked_on)
-        )
+
+        def change(state: ItemState) -> Transition:
+            made = decide.resolve(flow, state, stage, given, now_us(), seen=seen or checked_on)
+            return decide.rested(made, int(rests * 1_000_000))
+
+        await self._store.revise(item_id, change)
 
     async def _answer(
         self, flow: Definition, item_id: str, stage: str, decision: Decision, reviewer: str
@@ -315,7 +329,7 @@ class Inbox:
 
         async def one(item_id: str, stage: str, revision: int) -> None:
             try:
-                await self._decide(flow, item_id, stage, decision, reviewer, Seen(revision))
+                await self._decide(flow, item_id, stage, decision, reviewer, seen=Seen(revision))
             except (ReviewConflict, InvalidTransition, ItemNotFound, StageNotFound, StoreCorrupt) as error:
                 refused.append((item_id, stage, str(error)))
 
@@ -325,15 +339,17 @@ class Inbox:
 
     # taking back
 
-    async def undo(self, item_id: ItemId, stage: str) -> None:
-        """The last decision is taken back, if the item has not moved on since.
+    async def undo(self, item_id: ItemId, stage: str, *, reviewer: str | None = None) -> None:
+        """The last decision is taken back, if the item has not moved on since; with ``reviewer``, if it is theirs.
 
         Raises:
-            ReviewConflict: nobody has decided.
+            ReviewConflict: nobody has decided, or somebody else.
             InvalidTransition: something was built on the decision already.
         """
+        if reviewer is not None:
+            _check_reviewer(reviewer)
         flow = await self._flow()
-        await self._store.revise(checked_id(item_id), lambda state: decide.undo(flow, state, stage, now_us()))
+        await self._store.revise(checked_id(item_id), lambda state: decide.undo(flow, state, stage, now_us(), by=reviewer))
 
     async def reopen(self, item_id: ItemId, stage: str, *, operator: str, reason: str) -> None:
         """A decided question is asked anew; stages that were built on the answer return to pending.

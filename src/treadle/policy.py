@@ -186,6 +186,17 @@ class ReviewPolicy:
             author=self.author or other.author,
         )
 
+    @property
+    def words(self) -> str:
+        """When a person is asked, as people say it."""
+        said = [
+            *(["every result"] if self.always else []),
+            *(["when no attempt is left"] if self.escalation else []),
+            *(["when the gate is uncertain"] if self.uncertain else []),
+            *(f"a sample of {100 * rate:g} %" for rate, _ in self.samples),
+        ]
+        return ", ".join(said) or "only when the stage or its gate asks"
+
     def samples_item(self, item_id: str, stage: str) -> bool:
         """Whether a share of the accepted results, of which this is one, goes to a person."""
         return any(in_sample(rate, seed, stage, item_id) for rate, seed in self.samples)

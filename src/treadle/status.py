@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -178,6 +179,7 @@ class RunReport:
 
 WORDS = {StageState.AWAITING_REVIEW: "need a person"}
 """What people read where the state's own name would not tell them."""
+_UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _SHORTEST = 8
 """Letters of a stage's name that are shown however narrow the terminal is."""
 PHASE_WORDS = {ItemPhase.AWAITING_REVIEW: "need a person"}
@@ -221,6 +223,18 @@ def ago(moment: datetime, now: datetime) -> str:
         if seconds >= size:
             return f"{int(seconds // size)} {unit}"
     return f"{int(seconds)} s" if seconds >= 1 else "now"
+
+
+def stretch(text: str) -> float:
+    """Seconds that ``90s``, ``30min``, ``2h``, ``3d`` or ``1w`` mean.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)\s*(s|min|m|h|d|w)", text.strip())
+    if found is None:
+        raise ValueError(f"{printable(text)!r:.60} is no length of time; give 90s, 30min, 2h or 3d")
+    return float(found[1]) * _UNITS[found[2]]
 
 
 def lasted(seconds: float) -> str:

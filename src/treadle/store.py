@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 from uuid import UUID
@@ -14,7 +14,7 @@ from treadle.codec import bad_name
 from treadle.codec import item_id as checked_id
 from treadle.definition import Definition
 from treadle.errors import StoreCorrupt
-from treadle.event import WorkflowEvent
+from treadle.event import EventKind, WorkflowEvent
 from treadle.outcome import ReviewData
 from treadle.state import (
     AskedBy,
@@ -33,6 +33,10 @@ from treadle.state import (
 )
 
 ItemId = str | int | UUID
+OWN = -1
+"""In the place of a subtask's: what is the stage's own."""
+SHOWN = 300
+"""So many characters of an error are in a bare row."""
 _MAX_REVISIONS = 1000
 
 
@@ -115,6 +119,76 @@ class Filter(NamedTuple):
     state: StageState | None = None
     phase: ItemPhase | None = None
     prefix: str | None = None
+    text: str | None = None
+    """Somewhere in the id or, unless the item is completed, in a stage's error; the letters a to z in either case."""
+    changed_after: int | None = None
+    """The last change of a stage, or else the arrival, was then or later."""
+    changed_before: int | None = None
+
+
+class Listing(NamedTuple):
+    """A page of bare items, in the order they were read in."""
+
+    items: Sequence[ItemState]
+    reached: str | None
+    """Go on behind this id; ``None``: there is nothing more."""
+
+
+class EventFilter(NamedTuple):
+    """Which events are meant; what is ``None`` does not matter."""
+
+    item_id: str | None = None
+    stage: str | None = None
+    kinds: frozenset[EventKind] | None = None
+
+
+class Journal(NamedTuple):
+    """A page of events, in the order they were read in."""
+
+    events: Sequence[WorkflowEvent]
+    reached: int | None
+    """Go on behind this cursor; ``None``: there is nothing more."""
+
+
+class Tallied(NamedTuple):
+    """So many events of one kind and stage in one stretch of time, which began ``at``."""
+
+    at: int
+    stage: str | None
+    kind: EventKind
+    n: int
+
+
+class Children(NamedTuple):
+    """Some bare subtasks of a stage, and how many it has in each state."""
+
+    rows: Sequence[SubtaskRow]
+    states: Mapping[StageState, int]
+
+
+class Pruning(NamedTuple):
+    """Which items are pruned, and what the journal says of it."""
+
+    phases: Collection[ItemPhase]
+    """Only those of items that nothing moves any more: completed, cancelled, failed."""
+    before: int
+    """Nothing has happened to them since."""
+    at: int
+    by: str
+    reason: str | None = None
+    dry_run: bool = False
+
+    def told(self, items: int) -> str:
+        """The event's data as JSON."""
+        said = {"items": items, "by": self.by, "phases": sorted(self.phases), "before": from_us(self.before).isoformat()}
+        return json.dumps(said | ({} if self.reason is None else {"reason": self.reason}), ensure_ascii=False)
+
+
+class Pruned(NamedTuple):
+    """What one step of pruning did: how many items are no more, and where the next one goes on (``None``: all was seen)."""
+
+    items: int
+    after: int | None
 
 
 class ReviewFilter(NamedTuple):
@@ -232,7 +306,7 @@ class StateStore(ABC):
         whether the change was written is settled by reading back before anybody is told.
 
         Raises:
-            LeaseLost: the claim is no more; nothing was written.
+            LeaseLost: the claim is no more; nothing was written but a ``commit_refused`` event.
         """
 
     @abstractmethod
@@ -248,12 +322,12 @@ class StateStore(ABC):
         """
 
     @abstractmethod
-    async def load(self, item_id: str) -> ItemState | None:
-        """The item with its rows, without a claim."""
+    async def load(self, item_id: str, *, stage: str | None = None) -> ItemState | None:
+        """The item with its rows, without a claim; with ``stage``, of its stages only that one and no subtasks."""
 
     @abstractmethod
     async def attempts(self, item_id: str, stage: str, *, seq: int | None = None) -> list[tuple[str | None, AttemptRow]]:
-        """All attempts that ended, oldest first, each with the name of its subtask; with ``seq``, only that subtask's."""
+        """All attempts that ended, oldest first, each with the name of its subtask; with ``seq``, only that subtask's (``OWN``: the stage's)."""
 
     @abstractmethod
     async def reviews(
@@ -272,6 +346,45 @@ class StateStore(ABC):
     @abstractmethod
     async def page(self, wanted: Filter, after: str | None, limit: int) -> list[ItemState]:
         """Items by id, behind ``after``, with their stage rows but without subtasks."""
+
+    # For pages that people look at. However much is stored, these read a bounded part of it, and what they give is bare:
+    # no payload (the empty text stands for one), no artefacts, no reviews, and of an error only the beginning.
+
+    @abstractmethod
+    async def browse(self, wanted: Filter, after: str | None, limit: int, *, backwards: bool = False) -> Listing:
+        """Bare items by id, behind ``after`` (or before it, nearest first).
+
+        Where few of many items are wanted, it may stop before it has found ``limit``; ``Listing.reached`` says where.
+        """
+
+    @abstractmethod
+    async def children(self, item_id: str, stage: str, after: int, limit: int, *, state: StageState | None = None) -> Children:
+        """Bare subtasks behind the place ``after``, in their order; with ``state`` only those that stand so."""
+
+    @abstractmethod
+    async def recent(self, state: StageState, limit: int, *, stage: str | None = None) -> list[tuple[str, StageRow]]:
+        """Up to ``limit`` bare rows of each stage (or that one) in this state, with the ids of their items, newest first.
+
+        Of completed rows those that the end of the journal tells of, or, if those are few, some from all over the store;
+        of others those of the items that came last.
+        """
+
+    @abstractmethod
+    async def journal(self, wanted: EventFilter, after: int | None, limit: int, *, newest_first: bool = False) -> Journal:
+        """Events behind the cursor ``after``, in order (or before it, newest first); like ``browse``, it may stop early."""
+
+    @abstractmethod
+    async def tally(self, wanted: EventFilter, newest: int, width: int) -> list[Tallied]:
+        """Those of the ``newest`` events that are wanted, by stage, kind and stretches of ``width`` microseconds, oldest first."""
+
+    @abstractmethod
+    async def prune(self, wanted: Pruning, after: int, limit: int) -> Pruned:
+        """Of the next ``limit`` items behind ``after``, in the order they came, those that are ``wanted`` are no more.
+
+        With everything of them: stages, subtasks, attempts, reviews, events. An ``items_pruned`` event, of no item, says how
+        many and who wanted it. Items that somebody holds stay. Other calls are kept waiting a moment at most, however
+        much there is of an item. Start with 0; a ``dry_run`` only counts.
+        """
 
     @abstractmethod
     async def close(self) -> None:

@@ -35,8 +35,10 @@ _COMMANDS = {
     "migrate": ("treadle.cli.changing:migrate", "say what became of a stage"),
     "graph": ("treadle.cli.defining:graph", "draw a workflow"),
     "check": ("treadle.cli.defining:check", "find every problem of a workflow"),
+    "serve": ("treadle.cli.serving:serve", "show it all in a browser, and let people decide there"),
     "export": ("treadle.cli.reading:export", "every item as JSON lines or CSV"),
     "backup": ("treadle.cli.keeping:backup", "copy the store beside whoever works on it"),
+    "prune": ("treadle.cli.pruning:prune", "let go of items that ended long ago"),
     "doctor": ("treadle.cli.keeping:doctor", "what is wrong, and what to do"),
 }
 _REVIEW = {
@@ -56,6 +58,11 @@ _BULK = {
     "approve": ("treadle.cli.review_bulk:bulk_approve", "accept all that the filters find"),
     "reject": ("treadle.cli.review_bulk:bulk_reject", "refuse all that the filters find"),
     "changes": ("treadle.cli.review_bulk:bulk_changes", "have all of it done again"),
+}
+_USER = {
+    "add": ("treadle.cli.teaming:user_add", "let somebody sign in"),
+    "list": ("treadle.cli.teaming:user_list", "who may sign in"),
+    "remove": ("treadle.cli.teaming:user_remove", "let somebody in no more"),
 }
 _EVERYWHERE = Parameter(group=Group("With every command", sort_key=99), negative="")
 
@@ -88,6 +95,10 @@ def _dispatch(words: list[str]) -> int:
     for name, (where, about) in _COMMANDS.items():
         app.command(where, name=name, help=about)
     app.command(_review_app(App, is_bare=words[:1] == ["review"] and all(word.startswith("-") for word in words[1:2])))
+    user = App(name="user", help="Who may sign in on the web.")
+    for name, (where, about) in _USER.items():
+        user.command(where, name=name, help=about)
+    app.command(user)
     app.register_install_completion_command()
 
     def launch(

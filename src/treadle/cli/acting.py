@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from treadle import decide
+from treadle.bulk import each
 from treadle.cli.common import WrongUse, clean, existing_store
-from treadle.cli.filtered import each, tell
+from treadle.cli.filtered import tell
 from treadle.clock import now_us
 from treadle.definition import Definition
 from treadle.errors import ItemNotFound

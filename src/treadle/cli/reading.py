@@ -16,7 +16,7 @@ from cyclopts import Parameter
 
 from treadle.cli.common import Format, WrongUse, as_json, clean, existing_store, fitted, store_url, table, terminal_width
 from treadle.errors import StageNotFound
-from treadle.event import WorkflowEvent
+from treadle.event import EventKind, WorkflowEvent
 from treadle.state import ItemPhase, StageState
 from treadle.status import (
     GLYPHS,
@@ -222,6 +222,8 @@ async def _events(follow: bool, after: int, item: str | None, url: str | None, f
             else:
                 what = f"{event.stage or ''}{'/' + event.subtask if event.subtask else ''}"
                 said = event.data.get("error") or event.data.get("summary") or event.data.get("reason") or ""
+                if event.kind is EventKind.ITEMS_PRUNED:
+                    said = f"{event.data['items']:,} by {event.data['by']} {said}"
                 line = f"{event.cursor:>8} {event.at:%H:%M:%S} {event.item_id}  {event.kind.value} {what} {said}"
                 print(clean(line).rstrip(), flush=follow)
     return 0

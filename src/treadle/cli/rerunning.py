@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from treadle import changes, decide
+from treadle.bulk import Done, each
 from treadle.cli.common import WrongUse, clean, existing_store, load_app
-from treadle.cli.filtered import each, tell
+from treadle.cli.filtered import tell
 from treadle.cli.people import who
 from treadle.clock import now_us
 from treadle.definition import Definition
@@ -83,4 +84,4 @@ def rerun(
 async def _stale(flow: Definition, operator: str, url: str | None, *, dry_run: bool) -> int:
     async with existing_store(url, read_only=dry_run) as store:
         found = await changes.rerun_stale(store, flow, operator, dry_run=dry_run)
-    return tell((found, []), "run again", dry_run=dry_run)
+    return tell(Done(found, []), "run again", dry_run=dry_run)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from dataclasses import dataclass
 from typing import Literal
@@ -14,9 +13,8 @@ from treadle.clock import now_us
 from treadle.errors import StageNotFound
 from treadle.inbox import Inbox
 from treadle.state import AskedBy
+from treadle.status import stretch
 from treadle.store import ReviewFilter, StateStore
-
-_UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 @Parameter(name="*")
@@ -52,10 +50,10 @@ async def review_filter(store: StateStore, which: Which, *, is_open: bool | None
 
 def duration(text: str) -> float:
     """Seconds that ``90s``, ``30min``, ``2h``, ``3d`` or ``1w`` mean."""
-    found = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)\s*(s|min|m|h|d|w)", text.strip())
-    if found is None:
-        raise WrongUse(f"{clean(text)!r:.60} is no length of time; give 90s, 30min, 2h or 3d")
-    return float(found[1]) * _UNITS[found[2]]
+    try:
+        return stretch(text)
+    except ValueError as error:
+        raise WrongUse(str(error)) from error
 
 
 def editing_inbox(store: StateStore, app: str | None) -> Inbox:

@@ -12,7 +12,7 @@ attempt, ``draft`` and ``settling`` put one transition together, and ``straight`
 from __future__ import annotations
 
 from treadle.decide.acting import arrive, cancel, rerun, retry
-from treadle.decide.answering import EXPIRED_BY, Answer, Seen, barred, expire, hold, is_overdue, resolve
+from treadle.decide.answering import EXPIRED_BY, Answer, Seen, barred, expire, hold, is_overdue, resolve, rested
 from treadle.decide.draft import MAX_INTERRUPTIONS
 from treadle.decide.driving import apply, begin, count, forgo, heed, next_due, settle, skip, start, wake
 from treadle.decide.dropping import drop, is_live
@@ -42,6 +42,7 @@ __all__ = [
     "reopen",
     "rerun",
     "resolve",
+    "rested",
     "retry",
     "settle",
     "skip",

@@ -25,7 +25,15 @@ from treadle.state import (
 )
 
 
-def retry(flow: Definition, state: ItemState, stage: str | None, now: int) -> Transition:
+def retry(
+    flow: Definition,
+    state: ItemState,
+    stage: str | None,
+    now: int,
+    *,
+    operator: str | None = None,
+    reason: str | None = None,
+) -> Transition:
     """Failed stages (that one, or all) are pending again with a new budget; finished subtasks stay finished.
 
     Raises:
@@ -45,9 +53,10 @@ def retry(flow: Definition, state: ItemState, stage: str | None, now: int) -> Tr
         raise InvalidTransition(f"{what}; only a failed stage can be tried again")
     draft = Draft(flow, state, now)
     draft.phase = ItemPhase.PENDING
+    data = to_json(operator=operator, reason=reason) if operator or reason else None
     for row in failed:
         draft.stages.append(row._replace(state=PENDING, updated=now, due=None, spent=0, interruptions=0))
-        draft.events.append(EventRow(EventKind.STAGE_RETRIED, row.stage, None, row.attempt))
+        draft.events.append(EventRow(EventKind.STAGE_RETRIED, row.stage, None, row.attempt, data))
         for child in draft.board(row.stage).rows if row.fan_out else ():
             if child.state is FAILED:
                 draft.subtasks.append(child._replace(state=PENDING, updated=now, due=None, spent=0, interruptions=0))
@@ -137,7 +146,7 @@ def _reset(draft: Draft, row: StageRow) -> None:
     draft.stages.append(StageRow(row.stage, PENDING, row.attempt, draft.now, version=row.version, reruns=row.reruns + 1))
 
 
-def cancel(flow: Definition, state: ItemState, reason: str | None, now: int) -> Transition:
+def cancel(flow: Definition, state: ItemState, reason: str | None, now: int, *, operator: str | None = None) -> Transition:
     """The item moves no more: what ran or waited for a person fails as cancelled, the rest stays as it is.
 
     Raises:
@@ -155,7 +164,7 @@ def cancel(flow: Definition, state: ItemState, reason: str | None, now: int) -> 
         for child in draft.board(row.stage).rows if row.fan_out and row.state is RUNNING else ():
             if child.state is RUNNING or child.state is PENDING:
                 draft.subtasks.append(_stopped(child, now, error))
-    draft.events.append(EventRow(EventKind.ITEM_CANCELLED, data=to_json(reason=reason)))
+    draft.events.append(EventRow(EventKind.ITEM_CANCELLED, data=to_json(operator=operator, reason=reason)))
     draft.phase = ItemPhase.CANCELLED
     draft.running = 0
     return draft.finish()

@@ -84,6 +84,14 @@ def resolve(flow: Definition, state: ItemState, stage: str, given: Answer, now: 
     return draft.finish()
 
 
+def rested(change: Transition, rests: int) -> Transition:
+    """The same change, but what follows from it begins ``rests`` microseconds later at the earliest."""
+    rest = change.rest
+    if not rests or rest is None or rest.wake is None:
+        return change
+    return change._replace(rest=rest._replace(wake=max(rest.wake, change.at + rests)))
+
+
 def answer(draft: Draft, row: StageRow, review: ReviewRow, given: Answer) -> None:
     """Write the decision and what follows for the stage."""
     waited = draft.waiting(row)

@@ -33,14 +33,18 @@ from treadle.state import (
 _ABOUT_THE_WHOLE = frozenset({AskedBy.POLICY, AskedBy.SAMPLE, AskedBy.CHANGE})
 
 
-def undo(flow: Definition, state: ItemState, stage: str, now: int) -> Transition:
+def undo(flow: Definition, state: ItemState, stage: str, now: int, *, by: str | None = None) -> Transition:
     """The last decision is taken back and the same question is open again, as if nobody had answered.
 
     Raises:
-        ReviewConflict: nobody decided.
+        ReviewConflict: nobody decided, or somebody else than ``by``.
         InvalidTransition: the item has moved on since.
     """
     row, review = _decided(flow, state, stage)
+    if by not in (None, review.reviewer):
+        raise ReviewConflict(
+            f"stage {stage!r} of item {state.id!r} was decided by {review.reviewer}, not by {by}; an operator can reopen the review"
+        )
     moved = [feed for feed in flow.stage(stage).feeds if _has_moved(state.stages.get(feed), review.decided or 0)]
     if row.updated != review.decided or moved:
         what = f"; {', '.join(moved)} went on with it" if moved else ""
@@ -59,7 +63,7 @@ def undo(flow: Definition, state: ItemState, stage: str, now: int) -> Transition
             spent = child.spent + (again and stood is REVIEW)
             draft.subtasks.append(child._replace(state=stood, updated=now, error=None, feedback=None, spent=spent))
     take_away(draft)
-    data = to_json(undone=True, revision=review.revision)
+    data = to_json(undone=True, reviewer=by, revision=review.revision)
     draft.events.append(EventRow(EventKind.REVIEW_REOPENED, stage, None, row.attempt, data))
     return draft.finish()
 

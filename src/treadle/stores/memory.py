@@ -7,12 +7,13 @@ from bisect import bisect_right, insort
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from heapq import heappop, heappush
+from operator import itemgetter
 from typing import Any, Self
 
 from treadle.clock import now_us
 from treadle.definition import Definition
 from treadle.errors import ItemNotFound, LeaseLost, StoreError
-from treadle.event import WorkflowEvent
+from treadle.event import EventKind, WorkflowEvent
 from treadle.state import (
     AttemptRow,
     EventRow,
@@ -27,24 +28,35 @@ from treadle.state import (
     Transition,
 )
 from treadle.store import (
+    OWN,
+    Children,
     Claimed,
     Control,
     Counts,
+    EventFilter,
     Filter,
+    Journal,
+    Listing,
     NewItem,
+    Pruned,
+    Pruning,
     ReviewFilter,
     Shape,
     StateStore,
     StoredReview,
+    Tallied,
     WorkerIdentity,
     WorkerRow,
 )
+from treadle.stores import memory_looking
 from treadle.stores.shared import (
     check_rename,
     held_by,
     lost_by,
     merge_attempts,
+    no_longer_held,
     other_workflow,
+    refused,
     removed_stages,
     taken_for_dead,
     workflow_event,
@@ -81,17 +93,21 @@ class _Storage:
     def __init__(self) -> None:
         self.shape: Shape | None = None
         self.records: dict[str, _Record] = {}
+        self.made = 0
+        """How many items there ever were; the key of each is its place among them."""
         self.ids: list[str] = []
         """Sorted, for pages."""
         self.queue: list[tuple[int, int, int, str]] = []
         """A heap of (-priority, wake, key, id); stale entries are dropped when they surface."""
         self.expiries: list[tuple[int, str]] = []
         """A heap of expiry and id; stale entries are dropped when they surface."""
-        self.reviews: list[tuple[str, ReviewRow]] = []
-        """Item and row; the cursor is the place, from 1."""
+        self.reviews: list[tuple[str, ReviewRow] | None] = []
+        """Item and row; the cursor is the place, from 1. ``None``: of an item that was pruned."""
         self.review_place: dict[tuple[str, str, int], int] = {}
-        self.events: list[tuple[str, int, EventRow]] = []
-        """Item, time and event; the cursor is the place, from 1."""
+        self.events: list[tuple[int, str, int, EventRow]] = []
+        """Cursor, item, time and event; cursors only grow."""
+        self.told = 0
+        """The last cursor."""
         self.workers: dict[int, WorkerRow] = {}
         self.control = Control()
         self.enlisted = 0
@@ -151,9 +167,12 @@ class MemoryStateStore(StateStore):
             }
             kept = [a._replace(stage=name.get(a.stage, a.stage)) for a in record.attempts.values()]
             record.attempts = {(a.stage, a.seq, a.run, a.number): a for a in kept}
-        storage.reviews = [(item, row._replace(stage=name.get(row.stage, row.stage))) for item, row in storage.reviews]
+        storage.reviews = [
+            None if stored is None else (stored[0], stored[1]._replace(stage=name.get(stored[1].stage, stored[1].stage)))
+            for stored in storage.reviews
+        ]
         storage.review_place = {(item, name.get(n, n), r): place for (item, n, r), place in storage.review_place.items()}
-        storage.events = [(i, at, e._replace(stage=new) if e.stage == old else e) for i, at, e in storage.events]
+        storage.events = [(c, i, at, e._replace(stage=new) if e.stage == old else e) for c, i, at, e in storage.events]
 
     async def shape(self) -> Shape | None:
         return self._storage.shape
@@ -176,7 +195,8 @@ class MemoryStateStore(StateStore):
 
     def _create(self, item_id: str, now: int) -> _Record:
         storage = self._storage
-        record = storage.records[item_id] = _Record(ItemState(item_id, None, key=len(storage.records) + 1, added=now))
+        storage.made += 1
+        record = storage.records[item_id] = _Record(ItemState(item_id, None, key=storage.made, added=now))
         if storage.ids and storage.ids[-1] > item_id:
             insort(storage.ids, item_id)
         else:
@@ -189,7 +209,9 @@ class MemoryStateStore(StateStore):
             heappush(self._storage.queue, (-record.state.priority, wake, record.state.key, record.state.id))
 
     def _tell(self, item_id: str, at: int, events: Sequence[EventRow]) -> None:
-        self._storage.events += [(item_id, at, event) for event in events]
+        storage = self._storage
+        storage.events += [(storage.told + place, item_id, at, event) for place, event in enumerate(events, 1)]
+        storage.told += len(events)
 
     async def enlist(self, worker: WorkerIdentity) -> int:
         storage, now = self._storage, now_us()
@@ -246,15 +268,15 @@ class MemoryStateStore(StateStore):
         storage = self._storage
         while storage.expiries and storage.expiries[0][0] <= now:
             expiry, item_id = heappop(storage.expiries)
-            record = storage.records[item_id]
-            if record.expiry == expiry and record.worker is None:
+            record = storage.records.get(item_id)
+            if record is not None and record.expiry == expiry and record.worker is None:
                 self._wake(record, expiry)
         taken: list[ItemState] = []
         later: list[tuple[int, int, int, str]] = []
         while storage.queue and len(taken) < limit:
             entry = heappop(storage.queue)
-            record = storage.records[entry[3]]
-            if record.worker is not None or record.wake != entry[1]:
+            record = storage.records.get(entry[3])
+            if record is None or record.worker is not None or record.wake != entry[1]:
                 continue
             if entry[1] > now:
                 later.append(entry)
@@ -276,7 +298,9 @@ class MemoryStateStore(StateStore):
     def commit(self, state: ItemState, change: Transition) -> Awaitable[None]:
         record = self._storage.records.get(state.id)
         if record is None or record.worker is None or record.state.fence != state.fence:
-            raise LeaseLost(f"item {state.id!r} is no longer held by this worker; nothing was written")
+            if record is not None:
+                self._write(record, refused(state, change))
+            raise LeaseLost(no_longer_held(state.id))
         self._write(record, change)
         if change.rest is not None:
             record.worker, record.state.lost = None, None
@@ -324,9 +348,14 @@ class MemoryStateStore(StateStore):
         if made.rest is not None and record.worker is None:
             self._settle(record, made, made.rest.wake)
 
-    async def load(self, item_id: str) -> ItemState | None:
+    async def load(self, item_id: str, *, stage: str | None = None) -> ItemState | None:
         record = self._storage.records.get(item_id)
-        return _copy(record.state) if record is not None else None
+        if record is None:
+            return None
+        state = _copy(record.state, boards=stage is None)
+        if stage is not None:
+            state.stages = {name: row for name, row in state.stages.items() if name == stage}
+        return state
 
     async def attempts(self, item_id: str, stage: str, *, seq: int | None = None) -> list[tuple[str | None, AttemptRow]]:
         record = self._storage.records.get(item_id)
@@ -336,8 +365,8 @@ class MemoryStateStore(StateStore):
         row = record.state.stages.get(stage)
         rows: list[StageRow | SubtaskRow] = [*([] if row is None or row.fan_out else [row]), *board.rows]
         if seq is not None:
-            rows = [board.rows[seq]]
-        stored = [a for a in record.attempts.values() if a.stage == stage and seq in (None, a.seq)]
+            rows = [row for row in rows if (OWN if isinstance(row, StageRow) else row.seq) == seq]
+        stored = [a for a in record.attempts.values() if a.stage == stage and seq in (None, OWN if a.seq is None else a.seq)]
         return merge_attempts(stored, rows)
 
     async def reviews(
@@ -347,19 +376,19 @@ class MemoryStateStore(StateStore):
         backwards = range((len(stored) if after is None else after - 1) - 1, -1, -1)
         places, now = backwards if newest_first else range(after or 0, len(stored)), now_us()
         for place in places:
-            item_id, row = stored[place]
-            if _wanted(wanted, item_id, row, now):
-                found.append(StoredReview(place + 1, item_id, row))
+            kept = stored[place]
+            if kept is not None and _wanted(wanted, *kept, now):
+                found.append(StoredReview(place + 1, *kept))
                 if len(found) == limit:
                     break
         return found
 
     async def events(self, after: int, limit: int, item_id: str | None = None) -> list[WorkflowEvent]:
         journal, found = self._storage.events, []
-        for place in range(after, len(journal)):
-            identity, at, row = journal[place]
+        for place in range(bisect_right(journal, after, key=itemgetter(0)), len(journal)):
+            cursor, identity, at, row = journal[place]
             if item_id is None or identity == item_id:
-                found.append(workflow_event(place + 1, at, identity, row))
+                found.append(workflow_event(cursor, at, identity, row))
                 if len(found) == limit:
                     break
         return found
@@ -379,11 +408,52 @@ class MemoryStateStore(StateStore):
         found: list[ItemState] = []
         for place in range(bisect_right(ids, after) if after is not None else 0, len(ids)):
             state = self._storage.records[ids[place]].state
-            if _matches(state, wanted):
+            if memory_looking.matches(state, wanted):
                 found.append(_copy(state, boards=False))
                 if len(found) == limit:
                     break
         return found
+
+    async def browse(self, wanted: Filter, after: str | None, limit: int, *, backwards: bool = False) -> Listing:
+        stored = self._storage
+        return memory_looking.listing(
+            stored.ids, lambda identity: stored.records[identity].state, wanted, after, limit, backwards=backwards
+        )
+
+    async def children(self, item_id: str, stage: str, after: int, limit: int, *, state: StageState | None = None) -> Children:
+        record = self._storage.records.get(item_id)
+        board = SubtaskBoard() if record is None else record.state.boards.get(stage) or SubtaskBoard()
+        return memory_looking.children(board, after, limit, state)
+
+    async def recent(self, state: StageState, limit: int, *, stage: str | None = None) -> list[tuple[str, StageRow]]:
+        items = [record.state for record in self._storage.records.values()]
+        return memory_looking.recent(items, self._storage.events, state, limit, stage)
+
+    async def journal(self, wanted: EventFilter, after: int | None, limit: int, *, newest_first: bool = False) -> Journal:
+        return memory_looking.journal(self._storage.events, wanted, after, limit, newest_first=newest_first)
+
+    async def tally(self, wanted: EventFilter, newest: int, width: int) -> list[Tallied]:
+        return memory_looking.tally(self._storage.events, wanted, newest, width)
+
+    async def prune(self, wanted: Pruning, after: int, limit: int) -> Pruned:
+        storage = self._storage
+        records = sorted((r for r in storage.records.values() if r.state.key > after), key=lambda r: r.state.key)[:limit]
+        last = records[-1].state.key if len(records) == limit else None
+        told = {item_id: at for _, item_id, at, _ in storage.events}
+        gone = {record.state.id for record in records if _is_prunable(record, wanted, told.get(record.state.id, 0))}
+        if gone and not wanted.dry_run:
+            self._forget(gone)
+            self._tell("", wanted.at, [EventRow(EventKind.ITEMS_PRUNED, data=wanted.told(len(gone)))])
+        return Pruned(len(gone), last)
+
+    def _forget(self, gone: set[str]) -> None:
+        storage = self._storage
+        for item_id in gone:
+            del storage.records[item_id]
+        storage.ids = [item_id for item_id in storage.ids if item_id not in gone]
+        storage.events = [event for event in storage.events if event[1] not in gone]
+        storage.reviews = [None if stored is not None and stored[0] in gone else stored for stored in storage.reviews]
+        storage.review_place = {where: place for where, place in storage.review_place.items() if where[0] not in gone}
 
     async def close(self) -> None:
         return None
@@ -406,6 +476,13 @@ def _copy(state: ItemState, *, boards: bool = True) -> ItemState:
     )
 
 
+def _is_prunable(record: _Record, wanted: Pruning, told: int) -> bool:
+    state = record.state
+    if record.worker is not None or state.payload is None or state.phase not in wanted.phases:
+        return False
+    return max(state.added, told, *(row.updated for row in state.stages.values())) < wanted.before
+
+
 def _wanted(wanted: ReviewFilter, item_id: str, row: ReviewRow, now: int) -> bool:
     return (
         wanted.stage in (None, row.stage)
@@ -416,18 +493,6 @@ def _wanted(wanted: ReviewFilter, item_id: str, row: ReviewRow, now: int) -> boo
         and (wanted.opened_before is None or row.opened < wanted.opened_before)
         and wanted.is_open in (None, row.decision is None)
     )
-
-
-def _matches(state: ItemState, wanted: Filter) -> bool:
-    if wanted.prefix is not None and not state.id.startswith(wanted.prefix):
-        return False
-    if wanted.phase is not None and (state.phase is not wanted.phase or state.payload is None):
-        return False
-    if wanted.stage is not None:
-        row = state.stages.get(wanted.stage)
-        stands = row.state if row is not None else StageState.PENDING if state.payload is not None else None
-        return stands is not None and wanted.state in (None, stands)
-    return wanted.state is None or any(row.state is wanted.state for row in state.stages.values())
 
 
 def _check_shape(old: Shape, new: Shape, storage: _Storage) -> None:

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from treadle.clock import from_us
 from treadle.codec import bad_name
 from treadle.errors import StageNotFound, StoreError
-from treadle.event import WorkflowEvent
-from treadle.state import AttemptRow, EventRow, ReviewRow, StageRow, SubtaskRow, implied_attempt
-from treadle.store import Shape, WorkerRow
+from treadle.event import EventKind, WorkflowEvent
+from treadle.state import AttemptRow, EventRow, ItemState, ReviewRow, StageRow, SubtaskRow, Transition, implied_attempt
+from treadle.store import SHOWN, Shape, WorkerRow
 
 
 def other_workflow(stored: str, given: str) -> str:
@@ -47,6 +47,19 @@ def check_rename(shape: Shape | None, old: str, new: str, *, is_taken: bool) -> 
 def held_by(row: ReviewRow, now: int) -> str:
     """In whose hands a review is; the empty string: in nobody's."""
     return row.holder if row.holder is not None and row.held_until is not None and row.held_until > now else ""
+
+
+def refused(state: ItemState, change: Transition) -> Transition:
+    """What the journal is told in place of a change whose claim is no more."""
+    told = change.events[0] if change.events else EventRow(EventKind.COMMIT_REFUSED)
+    data = json.dumps({"fence": state.fence, "refused": [event.kind for event in change.events]}, separators=(",", ":"))
+    event = EventRow(EventKind.COMMIT_REFUSED, told.stage, told.subtask, told.attempt, data)
+    return Transition(change.at, events=[event])
+
+
+def no_longer_held(item_id: str) -> str:
+    """Why a change was refused."""
+    return f"item {item_id!r} is no longer held by this worker; nothing was written"
 
 
 def lost_by(worker: WorkerRow) -> str:
@@ -86,3 +99,25 @@ def merge_attempts(stored: Sequence[AttemptRow], rows: Sequence[StageRow | Subta
     # Children that were started together tell their attempts in their own order, whatever order the store keeps.
     found = sorted([*stored, *implied], key=lambda a: (a.run, a.started, a.number, -1 if a.seq is None else a.seq))
     return [(None if attempt.seq is None else names.get(attempt.seq), attempt) for attempt in found]
+
+
+# Rows for pages that people look at.
+
+_LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
+
+
+def lowered(text: str) -> str:
+    """``text`` as searches compare it; databases know the small form of a to z without being told a language."""
+    return text.translate(_LOWER)
+
+
+def bare_row(row: StageRow) -> StageRow:
+    """The row without what may be large."""
+    error = None if row.error is None else row.error[:SHOWN]
+    return StageRow(row.stage, row.state, row.attempt, row.updated, row.started, row.due, error)
+
+
+def bare_child(row: SubtaskRow) -> SubtaskRow:
+    """The row without what may be large."""
+    error = None if row.error is None else row.error[:SHOWN]
+    return SubtaskRow(row.stage, row.seq, row.name, row.state, row.attempt, row.updated, row.started, row.due, error)

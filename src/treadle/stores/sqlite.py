@@ -10,7 +10,7 @@ import threading
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from treadle.clock import now_us
 from treadle.definition import Definition
@@ -18,25 +18,32 @@ from treadle.errors import ItemNotFound, LeaseLost, StoreCorrupt, StoreError, St
 from treadle.event import WorkflowEvent
 from treadle.state import AttemptRow, ItemPhase, ItemState, Mode, StageRow, StageState, SubtaskBoard, SubtaskRow, Transition
 from treadle.store import (
+    OWN,
+    Children,
     Claimed,
     Control,
     Counts,
+    EventFilter,
     Filter,
+    Journal,
+    Listing,
     NewItem,
+    Pruned,
+    Pruning,
     ReviewFilter,
     Shape,
     StateStore,
     StoredReview,
+    Tallied,
     WorkerIdentity,
     WorkerRow,
 )
-from treadle.stores import sqlite_workers
+from treadle.stores import sqlite_looking, sqlite_prune, sqlite_recent, sqlite_workers
 from treadle.stores.opening import Opening
 from treadle.stores.shared import check_rename, merge_attempts, other_workflow, removed_stages, taken_for_dead, workflow_event
 from treadle.stores.sqlite_put import Tally, write_changes, write_rows, write_starts
 from treadle.stores.sqlite_reading import NoWriter, open_for_reading
 from treadle.stores.sqlite_rows import (
-    CODE_OF,
     PHASE_CODE,
     PHASES,
     STATE_OF,
@@ -68,6 +75,8 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forked)
 Con = sqlite3.Connection
 
+_SWEPT = 2_000
+"""Rows of pruned items that go in one transaction: a few milliseconds."""
 _DUE = "FROM items INDEXED BY items_due WHERE worker IS NULL AND wake IS NOT NULL"
 
 
@@ -379,10 +388,13 @@ class SqliteStateStore(StateStore):
 
     # reading
 
-    async def load(self, item_id: str) -> ItemState | None:
+    async def load(self, item_id: str, *, stage: str | None = None) -> ItemState | None:
         def act(con: Con) -> ItemState | None:
             row = con.execute("SELECT id FROM items WHERE key = ?", (item_id,)).fetchone()
-            return None if row is None else _readable(read_items(con, self._names, [row[0]])[row[0]])
+            if row is None:
+                return None
+            found = read_items(con, self._names, [row[0]], subtasks=stage is None, stage=stage)
+            return _readable(found[row[0]])
 
         return await self._look(act)
 
@@ -392,10 +404,10 @@ class SqliteStateStore(StateStore):
             if found is None:
                 return []
             rows: list[StageRow | SubtaskRow]
-            if seq is not None:
+            if seq is not None and seq != OWN:
                 rows = list(read_child(con, found[0], stage, seq))
             else:
-                state = _readable(read_items(con, self._names, [found[0]])[found[0]])
+                state = _readable(read_items(con, self._names, [found[0]], subtasks=seq is None, stage=stage)[found[0]])
                 row, board = state.stages.get(stage), state.boards.get(stage) or SubtaskBoard()
                 rows = [*([] if row is None or row.fan_out else [row]), *board.rows]
             return merge_attempts(read_attempts(con, found[0], stage, seq), rows)
@@ -436,7 +448,7 @@ class SqliteStateStore(StateStore):
         return await self._look(act)
 
     async def page(self, wanted: Filter, after: str | None, limit: int) -> list[ItemState]:
-        where, values = _conditions(wanted)
+        where, values = sqlite_looking.conditions(wanted)
         if after is not None:
             where.append("i.key > :after")
         query = f"SELECT i.id FROM items i WHERE {' AND '.join(where) or '1'} ORDER BY i.key LIMIT :limit"
@@ -444,42 +456,35 @@ class SqliteStateStore(StateStore):
         def act(con: Con) -> list[ItemState]:
             keys = [row[0] for row in con.execute(query, values | {"after": after, "limit": limit})]
             found = read_items(con, self._names, keys, subtasks=False)
-            return [_listed(item, key) for key, item in found.items()]
+            return [sqlite_looking.listed(item, key) for key, item in found.items()]
 
         return await self._look(act)
 
+    async def prune(self, wanted: Pruning, after: int, limit: int) -> Pruned:
+        if not wanted.dry_run and await self._read(sqlite_prune.has_leftovers):
+            await self._write(lambda con: sqlite_prune.sweep(con, _SWEPT))
+            return Pruned(0, after)
+        keys, last = await self._read(lambda con: sqlite_prune.prunable(con, wanted, after, limit))
+        if wanted.dry_run or not keys:
+            return Pruned(len(keys), last)
+        # Once more, so that what is left of them is swept.
+        items = await self._write(lambda con: sqlite_prune.remove(con, wanted, keys))
+        return Pruned(items, after if last is None else last)
 
-def _conditions(wanted: Filter) -> tuple[list[str], dict[str, Any]]:
-    """SQL for a filter; values are bound, never written into it."""
-    where: list[str] = []
-    values: dict[str, Any] = {"stage": wanted.stage}
-    if wanted.prefix is not None:
-        where.append("substr(i.key, 1, length(:prefix)) = :prefix AND i.key >= :prefix AND i.key < :beyond")
-        values |= {"prefix": wanted.prefix, "beyond": wanted.prefix + "\U0010ffff"}
-    if wanted.phase is not None:
-        where.append("i.phase = :phase AND i.payload IS NOT NULL")
-        values["phase"] = PHASE_CODE[wanted.phase]
-    if wanted.state is not None:
-        values["state"] = CODE_OF[wanted.state]
-    row = "SELECT 1 FROM stages s WHERE s.item = i.id"
-    named = " AND s.stage = (SELECT id FROM names WHERE name = :stage)" if wanted.stage is not None else ""
-    if wanted.state is not None:
-        has = f"EXISTS ({row}{named} AND s.state = :state)"
-        if named and wanted.state is StageState.PENDING:
-            # Nothing of a completed item is pending: the index of all others will do.
-            where.append(f"i.phase <> 1 AND ({has} OR (i.payload IS NOT NULL AND NOT EXISTS ({row}{named})))")
-        else:
-            where.append(has)
-    elif wanted.stage is not None:
-        where.append(f"(i.payload IS NOT NULL OR EXISTS ({row}{named}))")
-    return where, values
+    async def browse(self, wanted: Filter, after: str | None, limit: int, *, backwards: bool = False) -> Listing:
+        return await self._look(lambda con: sqlite_looking.listing(con, self._names, wanted, after, limit, backwards=backwards))
 
+    async def children(self, item_id: str, stage: str, after: int, limit: int, *, state: StageState | None = None) -> Children:
+        return await self._look(lambda con: sqlite_looking.children(con, item_id, stage, after, limit, state))
 
-def _listed(item: ItemState | StoreCorrupt, key: int) -> ItemState:
-    """An item for a list: one that cannot be read says why, and the list goes on."""
-    if isinstance(item, ItemState):
-        return item
-    return ItemState(item.item_id or "?", None, key=key, phase=ItemPhase.FAILED, problem=str(item))
+    async def recent(self, state: StageState, limit: int, *, stage: str | None = None) -> list[tuple[str, StageRow]]:
+        return await self._look(lambda con: sqlite_recent.recent(con, self._names, state, limit, stage))
+
+    async def journal(self, wanted: EventFilter, after: int | None, limit: int, *, newest_first: bool = False) -> Journal:
+        return await self._look(lambda con: sqlite_recent.journal(con, wanted, after, limit, newest_first=newest_first))
+
+    async def tally(self, wanted: EventFilter, newest: int, width: int) -> list[Tallied]:
+        return await self._look(lambda con: sqlite_recent.tally(con, self._names, wanted, newest, width))
 
 
 def _readable(item: ItemState | StoreCorrupt) -> ItemState:

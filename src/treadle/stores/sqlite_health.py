@@ -24,6 +24,9 @@ _OVERDUE = 60_000_000
 _LONG_REVIEW = 7 * 86_400_000_000
 _SKEW = 5_000_000
 _NAMED = 3
+_MUCH_FREE = 16 * _MB
+_MOSTLY_FREE = 0.25
+"""A share of the file; what is below is used again soon."""
 
 OPEN_ITEM = "payload IS NOT NULL AND worker IS NULL AND phase = 0"
 
@@ -102,10 +105,25 @@ def _growth(patient: Patient) -> Iterator[Finding]:
     if long > _LONG_LOG:
         do = "end readers that are open for long (`treadle events -f`, SQL tools): a worker then moves it into the file"
         yield Finding("log", Weight.PROBLEM, f"the log has grown to {long / _MB:,.0f} MB", do)
+    yield from _free_pages(patient, size)
     if (room := shutil.disk_usage(file.parent).free) < _LITTLE_ROOM:
         yield Finding(
             "disk", Weight.PROBLEM, f"{room / _MB:,.0f} MB are left on its disk", "make room: workers wait when it is full"
         )
+
+
+def _free_pages(patient: Patient, size: int) -> Iterator[Finding]:
+    free, pages = (patient.con.execute(f"PRAGMA {pragma}").fetchone()[0] for pragma in ("freelist_count", "page_count"))
+    share = free / max(pages, 1)
+    if share * size > _MUCH_FREE and share > _MOSTLY_FREE:
+        do = (
+            f"nothing, if as much is to come: it is used again; else `treadle drain`, and when all workers have ended"
+            f" `sqlite3 {patient.path} VACUUM` (it needs room for a second copy)"
+        )
+        yield Finding("free", Weight.NOTE, f"{share * size / _MB:,.0f} MB of the file ({share:.0%}) are free pages", do)
+    if left := patient.con.execute("SELECT count(*) FROM leftovers").fetchone()[0]:
+        said = f"rows of {left:,} pruned items are still to be removed"
+        yield Finding("pruned", Weight.NOTE, said, "treadle prune --older 36500d goes on with that, and prunes nothing else")
 
 
 def _workers(patient: Patient) -> Iterator[Finding]:

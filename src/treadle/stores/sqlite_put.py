@@ -13,8 +13,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from treadle.errors import LeaseLost
-from treadle.event import EventKind
 from treadle.state import EventRow, ItemPhase, ItemState, StageRow, StageState, SubtaskRow, Transition
+from treadle.stores.shared import no_longer_held, refused
 from treadle.stores.sqlite_rows import CODE_OF, KIND_CODE, PHASE_CODE, REVIEW, Names
 from treadle.stores.sqlite_starts import Start, Starts, start_in
 
@@ -47,11 +47,8 @@ _PUT_REVIEW = (
 _CLEAR = "DELETE FROM subtasks WHERE item = ? AND stage = ?"
 # No name has the number 0, no attempt either, and neither subtasks nor data are ever an empty text.
 _PUT_EVENT = (
-    "INSERT INTO events (cursor, at, item, stage, kind, attempt, started, subtask, data)"
-    " VALUES (?,?,?,nullif(?,0),?,nullif(?,0),nullif(?,0),nullif(?,''),nullif(?,''))"
-)
-_PUT_BARE_EVENT = (
-    "INSERT INTO events (cursor, at, item, stage, kind, attempt, started) VALUES (?,?,?,nullif(?,0),?,nullif(?,0),nullif(?,0))"
+    "INSERT INTO events (at, item, stage, kind, attempt, subtask, data)"
+    " VALUES (?,?,nullif(?,0),?,nullif(?,0),nullif(?,''),nullif(?,''))"
 )
 # What happened while the item was held is looked at as soon as it is given back.
 _PUT_REST = "UPDATE items SET phase = ?, priority = ?, expiry = ?, wake = CASE WHEN news <> ? THEN ? ELSE ? END, worker = NULL, lost = NULL WHERE id = ?"
@@ -62,7 +59,6 @@ _PUT_ENDED = (
 _PUT_COUNT = "INSERT INTO counts VALUES (?,?,?) ON CONFLICT DO UPDATE SET n = n + excluded.n"
 
 _NO_DUE_NO_ERROR = (None, None)
-_DONE = EventKind.STAGE_COMPLETED
 _BARE_STAGE = StageRow("", StageState.PENDING, 0, 0)[8:]
 _BARE_SUBTASK = SubtaskRow("", 0, "", StageState.PENDING, 0, 0)[10:]
 
@@ -70,17 +66,19 @@ _BARE_SUBTASK = SubtaskRow("", 0, "", StageState.PENDING, 0, 0)[10:]
 def write_changes(
     con: sqlite3.Connection, names: Names, starts: Starts, changes: Sequence[tuple[ItemState, Transition]]
 ) -> list[Exception | None]:
-    """Write the changes whose claim still holds; an error for each of the others."""
+    """Write the changes whose claim still holds; an error for each of the others, which the journal tells of."""
     fences = _fences(con, [state for state, _ in changes])
     results: list[Exception | None] = []
     held: list[tuple[ItemState, Transition]] = []
+    late: list[tuple[ItemState, Transition]] = []
     for state, change in changes:
         if fences.get(state.key) == state.fence:
             held.append((state, change))
             results.append(None)
         else:
-            results.append(LeaseLost(f"item {state.id!r} is no longer held by this worker; nothing was written"))
-    write_rows(con, names, starts, held)
+            results.append(LeaseLost(no_longer_held(state.id)))
+            late.append((state, refused(state, change)))
+    write_rows(con, names, starts, held + late if late else held)
     ended: list[tuple[Any, ...]] = []
     rests: list[tuple[Any, ...]] = []
     phases = Tally()
@@ -172,38 +170,31 @@ class _Rows:
         self._subtasks: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
         self._attempts: list[tuple[Any, ...]] = []
         self._events: list[tuple[Any, ...]] = []
-        self._bare_events: list[tuple[Any, ...]] = []
         self._reviews: list[tuple[Any, ...]] = []
         self._tally = Tally()
-        self._began_at: int = con.execute("SELECT last FROM journal").fetchone()[0]
-        self._cursor = self._began_at
 
     def take(self, state: ItemState, change: Transition) -> None:
-        stages, events, started = change.stages, change.events, 0
+        stages, events = change.stages, change.events
         if (before := self._starts.of(state.key)) is not None:
-            if events and events[0][0] is _DONE and events[0][1] == before.row.stage:
-                self._starts.drop(before, written=False)
-                started = before.row.updated
-            else:
-                self.start(before)
+            self.start(before, row=not stages or stages[0][0] != before.row[0])
         if (start := start_in(state, change)) is not None:
             self._starts.hold(start)
             stages, events = stages[:-1], events[:-1]
         for row in stages:
             self._stage(state, row)
         for event in events:
-            self._event(state.key, change.at, event, started)
-            started = 0
+            self._event(state.key, change[0], event)
         if change.subtasks:
             self._take_subtasks(state.key, change.subtasks)
         if change.attempts or change.reviews or change.cleared:
             self._take_rest(state.key, change)
 
-    def start(self, start: Start) -> None:
-        """A start that waited and is written as it is."""
-        self._stage(start.state, start.row)
-        self._event(start.state.key, start.row.updated, start.event, 0)
-        self._starts.drop(start, written=True)
+    def start(self, start: Start, *, row: bool = True) -> None:
+        """A start that waited is told; its ``row`` is written unless what comes next takes its place."""
+        if row:
+            self._stage(start.state, start.row)
+        self._event(start.state.key, start.row.updated, start.event)
+        self._starts.drop(start, written=row)
 
     def _stage(self, state: ItemState, row: StageRow) -> None:
         stage = self._names.number(self._con, row[0])
@@ -216,16 +207,10 @@ class _Rows:
         else:
             made.append((state.key, stage, CODE_OF[row[1]], row[2], row[3], row[4], row[7]))
 
-    def _event(self, key: int, at: int, event: EventRow, started: int) -> None:
-        """The next line of the journal; with ``started`` it tells of the stage's start, too, and takes two places."""
+    def _event(self, key: int, at: int, event: EventRow) -> None:
         kind, name, subtask, attempt, data = event
-        self._cursor = cursor = self._cursor + (2 if started else 1)
         stage = 0 if name is None else self._names.number(self._con, name)
-        if subtask is None and data is None:
-            self._bare_events.append((cursor, at, key, stage, KIND_CODE[kind], attempt or 0, started))
-        else:
-            row = (cursor, at, key, stage, KIND_CODE[kind], attempt or 0, started, subtask or "", data or "")
-            self._events.append(row)
+        self._events.append((at, key, stage, KIND_CODE[kind], attempt or 0, subtask or "", data or ""))
 
     def _take_subtasks(self, key: int, rows: Sequence[SubtaskRow]) -> None:
         con, number = self._con, self._names.number
@@ -255,11 +240,8 @@ class _Rows:
         for statement, rows in (
             *zip((_PUT_BARE_STAGE, _PUT_MADE_STAGE, _PUT_STAGE), self._stages, strict=True),
             *zip((_PUT_BARE_SUBTASK, _PUT_MADE_SUBTASK, _PUT_SUBTASK), self._subtasks, strict=True),
-            (_PUT_ATTEMPT, self._attempts), (_PUT_BARE_EVENT, self._bare_events), (_PUT_EVENT, self._events),
-            (_PUT_REVIEW, self._reviews),
+            (_PUT_ATTEMPT, self._attempts), (_PUT_EVENT, self._events), (_PUT_REVIEW, self._reviews),
         ):  # fmt: skip
             if rows:
                 self._con.executemany(statement, rows)
-        if self._cursor != self._began_at:
-            self._con.execute("UPDATE journal SET last = ?", (self._cursor,))
         self._tally.write(self._con)

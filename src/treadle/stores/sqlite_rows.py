@@ -38,7 +38,8 @@ KINDS = (
     EventKind.REVIEW_REQUIRED, EventKind.REVIEW_DECIDED, EventKind.FAN_OUT_STARTED, EventKind.SUBTASK_STARTED,
     EventKind.SUBTASK_COMPLETED, EventKind.SUBTASK_FAILED, EventKind.SUBTASK_SKIPPED, EventKind.WORKFLOW_COMPLETED,
     EventKind.ITEM_CANCELLED, EventKind.QUALITY_CHECK_PASSED, EventKind.QUALITY_CHECK_FAILED, EventKind.RETRY_ATTEMPT,
-    EventKind.ESCALATED, EventKind.REVIEW_REOPENED, EventKind.STAGE_RERUN,
+    EventKind.ESCALATED, EventKind.REVIEW_REOPENED, EventKind.STAGE_RERUN, EventKind.ITEMS_PRUNED,
+    EventKind.COMMIT_REFUSED,
 )  # fmt: skip
 KIND_CODE = {kind: code for code, kind in enumerate(KINDS)}
 
@@ -80,9 +81,9 @@ _ITEM = "SELECT id, key, payload, phase, priority, fence, news, added, lost FROM
 
 
 def read_items(
-    con: sqlite3.Connection, names: Names, keys: Sequence[int], *, subtasks: bool = True
+    con: sqlite3.Connection, names: Names, keys: Sequence[int], *, subtasks: bool = True, stage: str | None = None
 ) -> dict[int, ItemState | StoreCorrupt]:
-    """Items by their numbers, in that order; an error in place of one that cannot be read."""
+    """Items by their numbers, in that order; an error in place of one that cannot be read. With ``stage``, only its row."""
     wanted = json.dumps(keys)
     found: dict[int, ItemState | StoreCorrupt] = {}
     rows = {row[0]: row for row in con.execute(f"{_ITEM} WHERE id IN (SELECT value FROM json_each(?))", (wanted,))}
@@ -91,13 +92,15 @@ def read_items(
         found[key] = ItemState(
             identity, payload, key=key, fence=fence, news=news, phase=PHASES[phase], priority=priority, added=added, lost=lost
         )
-    for item, stage, state, *rest in con.execute(
-        "SELECT * FROM stages WHERE item IN (SELECT value FROM json_each(?)) ORDER BY item, stage", (wanted,)
+    only = "" if stage is None else "AND stage = (SELECT id FROM names WHERE name = :stage)"
+    for item, number, state, *rest in con.execute(
+        f"SELECT * FROM stages WHERE item IN (SELECT value FROM json_each(:items)) {only} ORDER BY item, stage",
+        {"items": wanted, "stage": stage},
     ):
         holder = found[item]
         if isinstance(holder, ItemState):
-            name = names.name(con, stage)
-            if problem := _unreadable(holder.id, name, state, rest[1]):
+            name = names.name(con, number)
+            if problem := unreadable(holder.id, name, state, rest[1]):
                 found[item] = problem
             else:
                 holder.stages[name] = StageRow(name, STATE_OF[state], *rest)
@@ -105,10 +108,10 @@ def read_items(
     if subtasks:
         _read_subtasks(con, names, wanted, found)
     asked = f"SELECT {REVIEW} FROM reviews WHERE item IN (SELECT value FROM json_each(?)) ORDER BY item, stage, revision"
-    for item, stage, *fields in con.execute(asked, (wanted,)):
+    for item, number, *fields in con.execute(asked, (wanted,)):
         holder = found[item]
         if isinstance(holder, ItemState):
-            review = review_row(names.name(con, stage), fields)
+            review = review_row(names.name(con, number), fields)
             holder.reviews[review.stage] = review
     return found
 
@@ -158,7 +161,7 @@ def _read_subtasks(con: sqlite3.Connection, names: Names, wanted: str, found: di
         holder = found[item]
         if isinstance(holder, ItemState):
             name = names.name(con, stage)
-            if problem := _unreadable(holder.id, f"{name}, subtask {child}", state, rest[1]):
+            if problem := unreadable(holder.id, f"{name}, subtask {child}", state, rest[1]):
                 found[item] = problem
             else:
                 holder.boards.setdefault(name, SubtaskBoard()).put(SubtaskRow(name, seq, child, STATE_OF[state], *rest))
@@ -172,11 +175,12 @@ def read_child(con: sqlite3.Connection, key: int, stage: str, seq: int) -> list[
     return [
         SubtaskRow(stage, place, child, STATE_OF[state], *rest)
         for _, _, place, child, state, *rest in rows
-        if _unreadable("", stage, state, rest[1]) is None
+        if unreadable("", stage, state, rest[1]) is None
     ]
 
 
-def _unreadable(item_id: str, where: str, state: object, updated: object) -> StoreCorrupt | None:
+def unreadable(item_id: str, where: str, state: object, updated: object) -> StoreCorrupt | None:
+    """Why a row of the item cannot be read, if so."""
     if not (isinstance(state, int) and 0 <= state < len(STATE_OF)):
         return StoreCorrupt(f"item {item_id!r}, stage {where}: the stored state {state!r} is none that is known", item_id)
     if not isinstance(updated, int):
@@ -214,20 +218,15 @@ def read_attempts(con: sqlite3.Connection, key: int, stage: str, seq: int | None
 
 
 def read_events(con: sqlite3.Connection, after: int, limit: int, item_id: str | None) -> list[tuple[int, int, str, EventRow]]:
-    """Events with cursor, time and item; a line that tells of a stage's start, too, is two of them."""
+    """Events with cursor, time and item."""
     only = "" if item_id is None else " AND e.item = (SELECT id FROM items WHERE key = :item)"
     rows = con.execute(
-        "SELECT e.cursor, e.at, i.key, e.kind, n.name, e.subtask, e.attempt, e.data, e.started FROM events e"
-        " JOIN items i ON i.id = e.item LEFT JOIN names n ON n.id = e.stage"
-        f" WHERE e.cursor > :after{only} ORDER BY e.cursor LIMIT :limit",
+        "SELECT e.cursor, e.at, coalesce(i.key, ''), e.kind, n.name, e.subtask, e.attempt, e.data FROM events e"
+        " LEFT JOIN items i ON i.id = e.item LEFT JOIN names n ON n.id = e.stage"
+        f" WHERE e.cursor > :after AND (i.id IS NOT NULL OR e.item = 0){only} ORDER BY e.cursor LIMIT :limit",
         {"after": after, "limit": limit, "item": item_id},
     )
-    found: list[tuple[int, int, str, EventRow]] = []
-    for cursor, at, key, kind, stage, subtask, attempt, data, started in rows:
-        if started is not None and cursor - 1 > after:
-            found.append((cursor - 1, started, key, EventRow(EventKind.STAGE_STARTED, stage, None, attempt)))
-        found.append((cursor, at, key, EventRow(KINDS[kind], stage, subtask, attempt, data)))
-    return found[:limit]
+    return [(cursor, at, key, EventRow(KINDS[kind], *rest)) for cursor, at, key, kind, *rest in rows]
 
 
 def shape_of(definition: str) -> Shape:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from typing import Any
 from uuid import UUID
 
 import pytest
 
 from treadle import decide
-from treadle.clock import now_us
+from treadle.clock import now_us, to_us
 from treadle.definition import Definition
 from treadle.errors import ItemNotFound, LeaseLost, StageNotFound, StoreError
 from treadle.event import EventKind
 from treadle.outcome import ReviewData
-from treadle.state import AttemptRow, Ended, ItemPhase, ItemState, Mode, StageState, StageStatus, SubTaskStatus, Transition
-from treadle.store import Filter, NewItem, ReviewFilter, StateStore, WorkerIdentity, WorkerRow
+from treadle.state import AttemptRow, Ended, ItemPhase, ItemState, Mode, Rest, StageState, StageStatus, SubTaskStatus, Transition
+from treadle.store import OWN, SHOWN, EventFilter, Filter, NewItem, Pruning, ReviewFilter, StateStore, WorkerIdentity, WorkerRow
 
 FLOW = Definition.from_shape("contract", {"a": [], "b": ["a"]})
 ME = WorkerIdentity("me", "here", "boot", 1, "1")
@@ -51,6 +52,21 @@ async def _finish(store: StateStore, state: ItemState) -> None:
         attempt = AttemptRow(stage, None, state.stages[stage].attempt, now_us(), now_us(), Ended.COMPLETED, artefact='{"n":1}')
         change = decide.settle(FLOW, state, attempt, now_us(), 0.0, 10)
         await _write(store, state, change)
+
+
+async def _prune(
+    store: StateStore, *, before: int | None = None, dry_run: bool = False, phases: Any = frozenset({ItemPhase.COMPLETED})
+) -> int:
+    """How many items a whole walk in small steps pruned."""
+    now = now_us()
+    wanted = Pruning(phases, now + 1 if before is None else before, now, "ann", "old", dry_run)
+    items, after = 0, 0
+    while True:
+        step = await store.prune(wanted, after, 1)
+        items += step.items
+        if step.after is None:
+            return items
+        after = step.after
 
 
 class StateStoreContract:
@@ -159,7 +175,9 @@ class StateStoreContract:
         state = await store.load("x")
         assert state is not None
         assert state.stages == {}
-        assert [event.kind for event in await store.events(0, 10)] == [EventKind.ITEM_ADDED]
+        added, late = await store.events(0, 10)
+        assert (added.kind, late.kind, late.stage) == (EventKind.ITEM_ADDED, EventKind.COMMIT_REFUSED, change.events[0].stage)
+        assert late.data == {"fence": old.fence, "refused": [event.kind for event in change.events]}
 
     async def test_what_a_retired_worker_held_is_free(self, store: StateStore) -> None:
         await store.bind(FLOW)
@@ -245,6 +263,124 @@ class StateStoreContract:
         assert [item.id for item in await store.page(Filter("a", StageState.PENDING), None, 9)] == ["a", "b", "c"]
         assert [item.id for item in await store.page(Filter(prefix="b"), None, 9)] == ["b"]
 
+    # what people look at
+
+    async def test_pages_for_people_go_both_ways_and_are_bare(self, store: StateStore) -> None:
+        first, *_ = await _held(store, "c", "a", "b", "d")
+        await _finish(store, first)
+        page = await store.browse(Filter(), None, 3)
+        assert ([item.id for item in page.items], page.reached) == (["a", "b", "c"], "c")
+        last = await store.browse(Filter(), page.reached, 3)
+        assert ([item.id for item in last.items], last.reached) == (["d"], None)
+        back = await store.browse(Filter(), "d", 2, backwards=True)
+        assert ([item.id for item in back.items], back.reached) == (["c", "b"], "b")
+        done = page.items[2]
+        assert (done.payload, done.phase, done.stages["b"].state) == ("", ItemPhase.COMPLETED, StageState.COMPLETED)
+        assert done.stages["b"].artefact is None
+        assert (await store.browse(Filter(prefix="c"), None, 1)).items[0].id == "c"
+
+    async def test_filters_of_pages_for_people(self, store: StateStore) -> None:
+        first, *_ = await _held(store, "done", "lost", "moved", "new")
+        await _finish(store, first)
+        arrived = now_us()
+        await store.set_status("lost", "a", StageStatus.failed("Cannot DECODE it\n" + "x" * 1000))
+        await store.revise("lost", lambda found: Transition(now_us(), rest=Rest(ItemPhase.FAILED, None)))
+        await store.set_status("moved", "a", StageStatus(StageState.RUNNING))
+
+        async def ids(wanted: Filter) -> list[str]:
+            found = [item.id for item in (await store.browse(wanted, None, 9)).items]
+            assert [item.id for item in (await store.browse(wanted, None, 9, backwards=True)).items] == found[::-1]
+            assert [item.id for item in await store.page(wanted, None, 9)] == found
+            return found
+
+        assert await ids(Filter(state=StageState.FAILED)) == ["lost"]
+        assert await ids(Filter("b", StageState.PENDING)) == ["lost", "moved", "new"]
+        assert await ids(Filter("a", StageState.COMPLETED)) == ["done"]
+        assert await ids(Filter(phase=ItemPhase.COMPLETED)) == ["done"]
+        assert await ids(Filter(text="decode")) == ["lost"]
+        assert await ids(Filter(text="O")) == ["done", "lost", "moved"]
+        assert await ids(Filter(text="%")) == []
+        assert await ids(Filter(changed_after=arrived)) == ["lost", "moved"]
+        assert await ids(Filter(changed_before=arrived)) == ["done", "new"]
+        assert await ids(Filter(prefix="n", changed_before=arrived)) == ["new"]
+        (lost,) = (await store.browse(Filter(state=StageState.FAILED), None, 9)).items
+        assert lost.stages["a"].error == ("Cannot DECODE it\n" + "x" * 1000)[:SHOWN]
+
+    async def test_one_stage_is_loaded_without_the_others(self, store: StateStore) -> None:
+        (state,) = await _held(store, "x")
+        await _finish(store, state)
+        await store.set_subtask_status("x", "a", "part", SubTaskStatus.completed("part"))
+        found = await store.load("x", stage="b")
+        assert found is not None
+        assert (set(found.stages), found.stages["b"].artefact, found.boards) == ({"b"}, '{"n":1}', {})
+        assert await store.load("nobody", stage="b") is None
+
+    async def test_subtasks_are_paged_and_counted(self, store: StateStore) -> None:
+        await _held(store, "x")
+        for number in range(5):
+            status = SubTaskStatus.failed(f"s{number}", "no") if number % 2 else SubTaskStatus.completed(f"s{number}")
+            await store.set_subtask_status("x", "a", status.name, status)
+        page = await store.children("x", "a", -1, 2)
+        assert [(row.seq, row.name) for row in page.rows] == [(0, "s0"), (1, "s1")]
+        assert page.states == {StageState.COMPLETED: 3, StageState.FAILED: 2}
+        assert [row.name for row in (await store.children("x", "a", 1, 9, state=StageState.FAILED)).rows] == ["s3"]
+        assert list((await store.children("nobody", "a", -1, 2)).rows) == []
+
+    async def test_attempts_of_the_stage_alone(self, store: StateStore) -> None:
+        (state,) = await _held(store, "x")
+        await _finish(store, state)
+        await store.set_subtask_status("x", "a", "part", SubTaskStatus("part", StageState.COMPLETED, attempt=1))
+        assert [(name, a.seq, a.artefact) for name, a in await store.attempts("x", "a", seq=OWN)] == [(None, None, '{"n":1}')]
+        assert [(name, a.seq) for name, a in await store.attempts("x", "a", seq=0)] == [("part", 0)]
+
+    async def test_the_journal_is_read_both_ways(self, store: StateStore) -> None:
+        first, _ = await _held(store, "x", "y")
+        await _finish(store, first)
+        everything = await store.events(0, 100)
+        newest = await store.journal(EventFilter(), None, 3, newest_first=True)
+        assert list(newest.events) == everything[-1:-4:-1]
+        older = await store.journal(EventFilter(), newest.reached, 100, newest_first=True)
+        assert (list(older.events), older.reached) == (everything[-4::-1], None)
+        ahead = await store.journal(EventFilter(), everything[1].cursor, 2)
+        assert (list(ahead.events), ahead.reached) == (everything[2:4], everything[3].cursor)
+        assert (await store.journal(EventFilter(), everything[-1].cursor, 2)).reached is None
+        started = EventFilter("x", "b", frozenset({EventKind.STAGE_STARTED}))
+        for order in (False, True):
+            (event,) = (await store.journal(started, None, 9, newest_first=order)).events
+            assert (event.item_id, event.stage, event.kind) == ("x", "b", EventKind.STAGE_STARTED)
+
+    async def test_the_journals_end_is_counted(self, store: StateStore) -> None:
+        first, _ = await _held(store, "x", "y")
+        await _finish(store, first)
+        hour = 3_600_000_000
+        told = await store.tally(EventFilter(), 100, hour)
+        counted: Counter[tuple[str | None, str]] = Counter()
+        for one in told:
+            assert one.at % hour == 0
+            counted[one.stage, one.kind] += one.n
+        assert counted[None, "item_added"] == 2
+        assert counted["a", "stage_completed"] == counted["b", "stage_started"] == 1
+        assert sum(one.n for one in await store.tally(EventFilter(), 2, hour)) == 2
+        only = EventFilter(stage="b", kinds=frozenset({EventKind.STAGE_COMPLETED}))
+        assert [(one.stage, one.kind, one.n) for one in await store.tally(only, 100, hour)] == [
+            ("b", EventKind.STAGE_COMPLETED, 1)
+        ]
+
+    async def test_rows_of_a_state_the_newest_first(self, store: StateStore) -> None:
+        first, second, *_ = await _held(store, "x", "y", "z", "u")
+        await _finish(store, second)
+        await _finish(store, first)
+        for item in ("z", "u"):
+            await store.set_status(item, "a", StageStatus.failed("no"))
+        completed = await store.recent(StageState.COMPLETED, 9, stage="b")
+        assert [(item, row.stage, row.attempt, row.artefact) for item, row in completed] == [
+            ("x", "b", 1, None),
+            ("y", "b", 1, None),
+        ]
+        assert [item for item, row in await store.recent(StageState.COMPLETED, 1) if row.stage == "a"] == ["x"]
+        assert [(item, row.error) for item, row in await store.recent(StageState.FAILED, 9)] == [("u", "no"), ("z", "no")]
+        assert await store.recent(StageState.FAILED, 9, stage="b") == []
+
     # the workflow
 
     @pytest.mark.parametrize(
@@ -310,6 +446,62 @@ class StateStoreContract:
         await store.steer(Mode.RUNNING)
         worker = await store.enlist(ME)
         assert [found.id for found in (await store.claim(worker, 10, now_us(), is_dead=_alive)).items] == ["y"]
+
+    # items that are no more
+
+    async def test_pruned_items_are_gone_with_everything_of_them(self, store: StateStore) -> None:
+        second, first = await _held(store, "y", "x")
+        await _finish(store, first)
+        for revision in (StageStatus.awaiting_review(ReviewData("look")), StageStatus.completed()):
+            await store.set_status("x", "a", revision)
+        for number in range(30):
+            await store.set_subtask_status("x", "a", f"part-{number}", SubTaskStatus.completed(f"part-{number}"))
+        last, cursor = (
+            (await store.events(0, 100))[-1].cursor,
+            (await store.reviews(ReviewFilter(is_open=None), None, 9))[0].cursor,
+        )
+        assert await _prune(store, dry_run=True) == 1
+        assert await store.load("x") is not None
+        assert await _prune(store) == 1
+        assert [item.id for item in await store.page(Filter(), None, 9)] == ["y"]
+        assert (await store.load("x"), await store.attempts("x", "a"), await store.get_subtask_statuses("x", "a")) == (
+            None,
+            [],
+            [],
+        )
+        assert await store.reviews(ReviewFilter(is_open=None), None, 9) == []
+        assert (await store.counts()).phases == {ItemPhase.PENDING: 1}
+        assert (await store.counts()).stages["a"] == {StageState.PENDING: 1}
+        kept = [(event.item_id, event.kind, event.cursor > last) for event in await store.events(0, 100)]
+        assert kept == [("y", EventKind.ITEM_ADDED, False), ("", EventKind.ITEMS_PRUNED, True)]
+        told = (await store.events(last, 9))[0].data
+        assert (told["items"], told["by"], told["phases"], told["reason"]) == (1, "ann", ["completed"], "old")
+        # Nothing that is made later is taken for what was pruned.
+        await _finish(store, second)
+        await store.add([NewItem("x", "{}")], decide.arrive(FLOW, now_us()))
+        (again,) = (await store.claim((await store.workers())[0].number, 9, now_us(), is_dead=_alive)).items
+        assert (again.stages, again.boards, again.key in (first.key, second.key)) == ({}, {}, False)
+        await store.set_status("y", "a", StageStatus.awaiting_review(ReviewData("look")))
+        (asked,) = await store.reviews(ReviewFilter(), None, 9)
+        assert asked.cursor > cursor
+
+    async def test_only_items_that_rest_and_have_rested_long_enough_are_pruned(self, store: StateStore) -> None:
+        held, ended, cancelled = await _held(store, "held", "ended", "cancelled")
+        await _finish(store, ended)
+        await store.revise("cancelled", lambda found: decide.cancel(FLOW, found, None, now_us()))
+        since = (await store.events(0, 100, "ended"))[-1].at
+        assert await _prune(store, before=to_us(since)) == 0
+        worker = await store.enlist(ME)
+        assert len((await store.claim(worker, 1, now_us(), is_dead=_alive, only="ended")).items) == 1
+        assert await _prune(store) == 0
+        await store.retire(worker)
+        assert await _prune(store, before=to_us(since) + 1) == 1
+        assert await _prune(store) == 0
+        assert await _prune(store, phases={ItemPhase.CANCELLED, ItemPhase.COMPLETED}) == 1
+        assert [item.id for item in await store.page(Filter(), None, 9)] == ["held"]
+        await _finish(store, held)
+        with pytest.raises(LeaseLost):
+            await store.commit(cancelled, Transition(now_us()))
 
     # a stage of another name
 

@@ -12,17 +12,24 @@ from typing import Any, TypeVar
 from treadle.definition import Definition
 from treadle.errors import StoreUnavailable
 from treadle.event import WorkflowEvent
-from treadle.state import AttemptRow, ItemState, Mode, Transition
+from treadle.state import AttemptRow, ItemState, Mode, StageRow, StageState, Transition
 from treadle.store import (
+    Children,
     Claimed,
     Control,
     Counts,
+    EventFilter,
     Filter,
+    Journal,
+    Listing,
     NewItem,
+    Pruned,
+    Pruning,
     ReviewFilter,
     Shape,
     StateStore,
     StoredReview,
+    Tallied,
     WorkerIdentity,
     WorkerRow,
 )
@@ -150,8 +157,8 @@ class FaultyStore(StateStore):
     async def revised(self, worker: int) -> dict[str, int]:
         return await self._through("revised", lambda: self._store.revised(worker))
 
-    async def load(self, item_id: str) -> ItemState | None:
-        return await self._through("load", lambda: self._store.load(item_id))
+    async def load(self, item_id: str, *, stage: str | None = None) -> ItemState | None:
+        return await self._through("load", lambda: self._store.load(item_id, stage=stage))
 
     async def attempts(self, item_id: str, stage: str, *, seq: int | None = None) -> list[tuple[str | None, AttemptRow]]:
         return await self._through("attempts", lambda: self._store.attempts(item_id, stage, seq=seq))
@@ -167,6 +174,24 @@ class FaultyStore(StateStore):
 
     async def page(self, wanted: Filter, after: str | None, limit: int) -> list[ItemState]:
         return await self._through("page", lambda: self._store.page(wanted, after, limit))
+
+    async def browse(self, wanted: Filter, after: str | None, limit: int, *, backwards: bool = False) -> Listing:
+        return await self._through("browse", lambda: self._store.browse(wanted, after, limit, backwards=backwards))
+
+    async def children(self, item_id: str, stage: str, after: int, limit: int, *, state: StageState | None = None) -> Children:
+        return await self._through("children", lambda: self._store.children(item_id, stage, after, limit, state=state))
+
+    async def recent(self, state: StageState, limit: int, *, stage: str | None = None) -> list[tuple[str, StageRow]]:
+        return await self._through("recent", lambda: self._store.recent(state, limit, stage=stage))
+
+    async def journal(self, wanted: EventFilter, after: int | None, limit: int, *, newest_first: bool = False) -> Journal:
+        return await self._through("journal", lambda: self._store.journal(wanted, after, limit, newest_first=newest_first))
+
+    async def tally(self, wanted: EventFilter, newest: int, width: int) -> list[Tallied]:
+        return await self._through("tally", lambda: self._store.tally(wanted, newest, width))
+
+    async def prune(self, wanted: Pruning, after: int, limit: int) -> Pruned:
+        return await self._through("prune", lambda: self._store.prune(wanted, after, limit))
 
     async def close(self) -> None:
         await self._through("close", self._store.close)

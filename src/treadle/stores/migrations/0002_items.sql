@@ -64,14 +64,9 @@ CREATE INDEX reviews_open ON reviews (stage, id) WHERE decision IS NULL;
 CREATE INDEX reviews_waiting ON reviews (id, decision, stage, asked_by, verdict, holder, held_until, opened) WHERE decision IS NULL;
 
 CREATE TABLE events (
-    cursor INTEGER PRIMARY KEY,
-    at INTEGER NOT NULL, item INTEGER NOT NULL, stage INTEGER, kind INTEGER NOT NULL, attempt INTEGER, subtask TEXT, data TEXT,
-    started INTEGER
+    cursor INTEGER PRIMARY KEY AUTOINCREMENT,
+    at INTEGER NOT NULL, item INTEGER NOT NULL, stage INTEGER, kind INTEGER NOT NULL, attempt INTEGER, subtask TEXT, data TEXT
 );
--- The last cursor that was given; never given again, whatever becomes of its event. An event with `started` stands for
--- two: it has the cursor before its own, too, for the start of the stage at that time.
-CREATE TABLE journal (only INTEGER PRIMARY KEY CHECK (only = 1), last INTEGER NOT NULL);
-INSERT INTO journal VALUES (1, 0);
 CREATE INDEX events_item ON events (item);
 
 CREATE TABLE workers (

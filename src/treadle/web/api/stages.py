@@ -1,0 +1,37 @@
+"""``/api/v1/stages``: how the stages do."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from treadle.figures import stage_report
+from treadle.web.api.item_shapes import (
+    BarShape,
+    FailuresShape,
+    StageFiguresShape,
+    StageReportShape,
+    VerdictsShape,
+)
+from treadle.web.context import Store, Viewer
+from treadle.web.overall import Overall
+
+router = APIRouter(prefix="/stages", tags=["stages"])
+
+
+@router.get("")
+async def list_stages(who: Viewer, overall: Overall) -> list[StageFiguresShape]:
+    """Every stage in topological order."""
+    return [StageFiguresShape.model_validate(figures) for figures in overall.stages]
+
+
+@router.get("/{stage}")
+async def show_stage(store: Store, who: Viewer, stage: str) -> StageReportShape:
+    """One stage: durations and attempts of its newest completions, its failures by message, its gate's verdicts."""
+    report = await stage_report(store, stage)
+    return StageReportShape(
+        figures=StageFiguresShape.model_validate(report.figures),
+        durations=[BarShape(from_seconds=low, to_seconds=high, n=n) for low, high, n in report.durations.histogram()],
+        attempts=report.durations.attempts,
+        failures=FailuresShape.model_validate(report.failures),
+        verdicts=VerdictsShape.model_validate(report.verdicts),
+    )

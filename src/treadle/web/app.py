@@ -1,0 +1,100 @@
+"""Puts routers, guard and state together."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import mimetypes
+from collections.abc import Collection
+from pathlib import Path
+
+from fastapi import APIRouter, FastAPI
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+from treadle import __version__
+from treadle.store import StateStore
+from treadle.web import problems
+from treadle.web.access import AccessError
+from treadle.web.door import Authenticate, Door, HostDoor
+from treadle.web.figures import FigureKeeper
+from treadle.web.guard import LOCAL_NAMES, Guard
+from treadle.web.kept import Kept
+from treadle.web.segments import Segments
+from treadle.workflow import Workflow
+
+# Some systems think otherwise, and a module of another type is not run.
+mimetypes.add_type("text/javascript", ".js")
+_HERE = Path(__file__).parent
+_STATIC = StaticFiles(directory=_HERE / "static")
+_VENDOR = StaticFiles(directory=_HERE / "vendor", check_dir=False)
+_PAGES = ("sign_in", "parts", "inbox", "overview", "stage", "items", "item", "failures", "events")
+_API = ("reviews", "items", "stages", "stats", "failures", "events")
+_BODY_LIMIT = 4 * 1024 * 1024
+
+
+def _routers(package: str, names: tuple[str, ...], prefix: str) -> list[tuple[APIRouter, str]]:
+    found = [f"treadle.web.{package}.{name}" for name in names if importlib.util.find_spec(f"treadle.web.{package}.{name}")]
+    return [(importlib.import_module(module).router, prefix) for module in found]
+
+
+_ROUTERS = _routers("pages", _PAGES, "") + _routers("api", _API, "/api/v1")
+
+
+class _GuardedApp(FastAPI):
+    """An app inside its guard: not even the handler of unforeseen errors is outside."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return Guard(super().build_middleware_stack(), door=self.state.door, hosts=self.state.hosts)
+
+
+def create_app(
+    store: StateStore,
+    workflow: Workflow | None = None,
+    *,
+    authenticate: Authenticate | None = None,
+    door: Door | None = None,
+    hosts: Collection[str] = LOCAL_NAMES,
+) -> FastAPI:
+    """The web of a store, to be served by itself or mounted in an app of your own.
+
+    Args:
+        store: an open store; whoever opened it closes it.
+        workflow: its workflow, if the code is at hand: edits are then checked by its types.
+        authenticate: tells who a request comes from (``None``: nobody), plain or async. The audit trail says that they acted.
+        door: lets people in instead of ``authenticate``; what ``treadle serve`` uses.
+        hosts: the names by which browsers reach it; anything else in the ``Host`` header is refused.
+
+    Example:
+        .. code-block:: python
+
+            def who(request: HTTPConnection) -> Principal | None:
+                user = request.session.get("user")
+                return Principal(user, Role.REVIEWER) if user else None
+
+            app.mount("/papers", create_app(store, papers, authenticate=who, hosts=["papers.example.org"]))
+
+    Raises:
+        AccessError: nobody could ever be let in.
+    """
+    if (authenticate is None) == (door is None):
+        raise AccessError("create_app(authenticate=...) must say who asks; without it nobody could be let in")
+    app = _GuardedApp(
+        title="Treadle",
+        version=__version__,
+        openapi_url="/api/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        max_body_size=_BODY_LIMIT,
+    )
+    app.state.store, app.state.workflow = store, workflow
+    app.state.door = HostDoor(authenticate) if authenticate is not None else door
+    app.state.hosts = hosts
+    app.state.figures, app.state.kept = FigureKeeper(store), Kept()
+    app.add_middleware(Segments)
+    problems.register(app)
+    for router, prefix in _ROUTERS:
+        app.include_router(router, prefix=prefix)
+    app.mount("/static/vendor", _VENDOR)
+    app.mount("/static", _STATIC)
+    return app

@@ -1,0 +1,45 @@
+"""Ids as one segment of a path, whatever characters they hold."""
+
+from __future__ import annotations
+
+from urllib.parse import quote, unquote
+
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+_BELOW = ("/items/", "/api/v1/items/")
+
+
+class SegmentConvertor(Convertor[str]):
+    """One quoted segment; a slash in it is part of what it names."""
+
+    regex = "[^/]+"
+
+    def convert(self, value: str) -> str:
+        """What it names."""
+        return unquote(value)
+
+    def to_string(self, value: str) -> str:
+        """How it is written in a path."""
+        return quote(value, safe="")
+
+
+register_url_convertor("segment", SegmentConvertor())
+
+
+class Segments:
+    """Leaves the segments below ``/items/`` quoted until a route has matched.
+
+    Servers unquote paths before they are matched, so that ``a%2Fevents`` would be the events of ``a``.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] == "http" and (raw := scope.get("raw_path")):
+            path, root = raw.partition(b"?")[0].decode("ascii", "replace"), scope.get("root_path", "")
+            if path.startswith(tuple(quote(root) + below for below in _BELOW)):
+                scope = {**scope, "path": root + path[len(quote(root)) :]}
+        await self._app(scope, receive, send)

@@ -1,0 +1,45 @@
+// Requests to our own server: every change carries the token of the page, and a token that has become stale is fetched anew.
+
+const root = document.documentElement.dataset.root;
+const meta = document.querySelector('meta[name="treadle-token"]');
+
+/** The path of this app as it must be asked for. */
+export const url = (path) => root + path;
+
+export const token = () => meta.content;
+
+/** Who is signed in and the token of the moment; null where nobody is. */
+export async function refreshToken() {
+  const answer = await fetch(url('/session'), { headers: { Accept: 'application/json' } });
+  if (!answer.ok) return null;
+  const session = await answer.json();
+  meta.content = session.token;
+  return session;
+}
+
+/**
+ * A request with a JSON body; resolves to the Response whatever its status. Rejects only where the server was not reached.
+ * @param {string} method
+ * @param {string} path below this app, such as '/api/v1/reviews/bulk'
+ * @param {unknown} [body]
+ * @param {Record<string, string>} [headers]
+ */
+export async function send(method, path, body, headers = {}) {
+  const ask = () => fetch(url(path), {
+    method,
+    headers: {
+      Accept: 'application/json',
+      'X-Treadle-Token': token(),
+      ...(body === undefined ? {} : { 'Content-Type': 'application/json' }),
+      ...headers,
+    },
+    body: body === undefined ? undefined : JSON.stringify(body),
+  });
+  const answer = await ask();
+  if (answer.status !== 403 || !answer.headers.has('X-Treadle-Stale')) return answer;
+  return (await refreshToken()) ? ask() : answer;
+}
+
+document.addEventListener('htmx:config:request', (event) => {
+  event.detail.ctx.request.headers['X-Treadle-Token'] = token();
+});

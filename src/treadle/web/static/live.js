@@ -1,0 +1,1 @@
+// What changed elsewhere arrives as the event `treadle:changed` on the body.

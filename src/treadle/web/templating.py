@@ -1,0 +1,57 @@
+"""Templates, read once; everything they show is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote
+
+from jinja2 import DictLoader, Environment, StrictUndefined
+
+from treadle.state import StageState
+from treadle.status import GLYPHS, WORDS, ago, lasted
+
+FOLDER = Path(__file__).parent / "templates"
+
+
+def _read() -> Mapping[str, str]:
+    return {path.relative_to(FOLDER).as_posix(): path.read_text("utf-8") for path in sorted(FOLDER.rglob("*.html"))}
+
+
+def visible(text: object) -> str:
+    """``text`` with what a reader would not see, or be misled by, made visible: control and direction characters."""
+    return "".join(c if c in "\n\t" or c.isprintable() or c == "\u3000" else _picture(c) for c in str(text))
+
+
+def _picture(character: str) -> str:
+    code = ord(character)
+    if code < 0x20:  # noqa: PLR2004 - each of these has a picture of its own
+        return chr(0x2400 + code)
+    return f"\u27e8{code:04X}\u27e9"
+
+
+def _exact(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(sep=" ", timespec="seconds").replace("+00:00", " UTC")
+
+
+ENVIRONMENT = Environment(
+    loader=DictLoader(_read()),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    auto_reload=False,
+)
+ENVIRONMENT.filters |= {
+    "visible": visible,
+    "quoted": lambda text: quote(str(text), safe=""),
+    "ago": lambda moment: ago(moment, datetime.now(UTC)),
+    "exact": _exact,
+    "lasted": lasted,
+    "number": lambda n: f"{n:,}",
+}
+ENVIRONMENT.globals |= {
+    "glyph": GLYPHS,
+    "word": lambda state: WORDS.get(StageState(state), StageState(state).value),
+}

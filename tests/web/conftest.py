@@ -1,0 +1,171 @@
+"""What tests of the web share: a store with items everywhere, the app in process, a server in a process, a browser."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+from fastapi import FastAPI
+from playwright.async_api import Browser, Page, async_playwright
+
+import treadle
+from tests.web.pipeline import SAMPLE, letters
+from treadle import StateStore, Workflow, open_store
+from treadle.web import Principal, Role, create_app
+
+ROOT = Path(__file__).resolve().parents[2]
+APP = f"{ROOT / 'tests' / 'web' / 'pipeline.py'}:letters"
+CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+
+
+@pytest.fixture(scope="session")
+def sample_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store in which the sample has run; copy it, do not change it."""
+    path = tmp_path_factory.mktemp("sample") / "letters.db"
+    treadle.run(letters, SAMPLE, store=path)
+    return path
+
+
+@pytest.fixture
+def store_path(sample_store: Path, tmp_path: Path) -> Path:
+    """A store of this test's own in which the sample has run."""
+    return Path(shutil.copy(sample_store, tmp_path / "letters.db"))
+
+
+@pytest_asyncio.fixture
+async def store(store_path: Path) -> AsyncIterator[StateStore]:
+    async with open_store(store_path) as opened:
+        yield opened
+
+
+def app_as(store: StateStore, role: Role | None, workflow: Workflow | None = letters) -> FastAPI:
+    """The app, whose every request comes from ann in that role; from nobody known without one."""
+    return create_app(store, workflow, authenticate=lambda request: None if role is None else Principal("ann", role))
+
+
+@contextlib.asynccontextmanager
+async def web_client(app: Any, *, meant: bool = True, **given: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """An HTTP client of an app in this process, whose changes are ``meant``: they come from our own page."""
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", **given) as client:
+        if meant:
+            session = (await client.get("/session")).json()
+            client.headers.update({"Origin": "http://127.0.0.1", "X-Treadle-Token": session.get("token", "")})
+        yield client
+
+
+@pytest_asyncio.fixture
+async def client(store: StateStore) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the app over ``store``, signed in as the operator ann."""
+    async with web_client(app_as(store, Role.OPERATOR)) as opened:
+        yield opened
+
+
+async def eventually(holds: Callable[[], Awaitable[Any]], what: str, seconds: float = 10) -> Any:
+    """What ``holds()`` gives as soon as that is something."""
+    until = time.monotonic() + seconds
+    while not (found := await holds()):
+        assert time.monotonic() < until, f"{seconds} s, and still not: {what}"
+        await asyncio.sleep(0.02)
+    return found
+
+
+@dataclass
+class Server:
+    """``treadle serve`` in a process of its own; ``link`` signs in, once."""
+
+    process: subprocess.Popen[str]
+    url: str
+    link: str
+    store: Path
+
+    def stop(self, how: int = signal.SIGTERM) -> int:
+        """It has ended, and this is its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        return self.process.wait(20)
+
+
+@pytest.fixture
+def start_server() -> Iterator[Callable[..., Server]]:
+    """Call it with a store, and options of ``treadle serve``, for a server that listens when the call returns."""
+    started: list[Server] = []
+
+    def start(store: Path, *options: str, app: str = APP) -> Server:
+        words = [sys.executable, "-m", "treadle.cli", "serve", *([app] if app else []), "--store", str(store)]
+        if "--port" not in options:
+            words += ["--port", "0"]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        process = subprocess.Popen([*words, *options], stderr=subprocess.PIPE, text=True, env=environment)
+        assert process.stderr is not None
+        said = ""
+        until = time.monotonic() + 20
+        while (line := process.stderr.readline()) and time.monotonic() < until:
+            said += line
+            if found := re.search(r"http://\S+", line):
+                started.append(Server(process, found[0].partition("/sign-in")[0], found[0], store))
+                return started[-1]
+        process.kill()
+        raise AssertionError(f"treadle serve did not start: {said}")
+
+    yield start
+    for server in started:
+        server.stop(signal.SIGKILL)
+        assert server.process.stderr is not None
+        server.process.stderr.close()
+
+
+@pytest.fixture
+def server(store_path: Path, start_server: Callable[..., Server]) -> Server:
+    """A server over this test's own store."""
+    return start_server(store_path)
+
+
+# The browser lives in the session's event loop: mark modules that use it with pytestmark = BROWSER from here.
+BROWSER = pytest.mark.asyncio(loop_scope="session")
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    if CHROMIUM is None:
+        reason = "no chromium on this machine: apt-get install chromium"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    async with async_playwright() as playwright:
+        launched = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield launched
+        await launched.close()
+
+
+@pytest.fixture
+def console_errors() -> list[str]:
+    """What the page's console called an error; a test that means to cause one clears the list."""
+    return []
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def browser_page(browser: Browser, server: Server, console_errors: list[str]) -> AsyncIterator[Page]:
+    """A page signed in at ``server`` as its operator; the test fails where the page's console says an error."""
+    async with await browser.new_context(base_url=server.url, reduced_motion="reduce") as context:
+        page = await context.new_page()
+        page.on("console", lambda message: console_errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: console_errors.append(str(error)))
+        await page.goto(server.link)
+        await page.wait_for_url(f"{server.url}/")
+        yield page
+        assert not console_errors, f"the page's console: {console_errors}"
