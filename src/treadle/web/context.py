@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from fastapi import Depends, HTTPException, Request
@@ -12,6 +12,7 @@ from treadle.inbox import Inbox as _Inbox
 from treadle.store import StateStore
 from treadle.web.access import Principal, Role
 from treadle.web.assets import HOW_TO_MEND, missing
+from treadle.web.paths import path_of
 from treadle.web.templating import ENVIRONMENT
 from treadle.workflow import Workflow
 
@@ -47,7 +48,7 @@ def principal(request: Request) -> Principal:
     return found
 
 
-def requires(role: Role) -> Callable[[Request], Principal]:
+def requires(role: Role) -> Callable[[Request], Awaitable[Principal]]:
     """A dependency that gives who asks, if that role covers ``role``.
 
     Example:
@@ -57,10 +58,12 @@ def requires(role: Role) -> Callable[[Request], Principal]:
             async def retry(item_id: str, who: Annotated[Principal, Depends(requires(Role.OPERATOR))]) -> None: ...
     """
 
-    def check(request: Request) -> Principal:
+    async def check(request: Request) -> Principal:
         who = principal(request)
         if not who.role.covers(role):
             raise HTTPException(403, f"{who.name} is a {who.role}; this takes a {role}")
+        if request.method == "GET" and not path_of(request.scope).startswith("/api/"):
+            await request.app.state.figures.get()  # the header of the page that is about to be made
         return who
 
     check.role = role  # type: ignore[attr-defined]  # what the tests of access read

@@ -31,6 +31,10 @@ class Kept:
         made: T = await asyncio.shield(known[1])
         return made
 
+    def expire(self) -> None:
+        """Something has changed: whoever asks from now on gets what is made from now on."""
+        self._made.clear()
+
 
 def _failed(future: asyncio.Future[Any]) -> bool:
     return future.cancelled() or future.exception() is not None
