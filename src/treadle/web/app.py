@@ -90,7 +90,8 @@ def create_app(
     app.state.store, app.state.workflow = store, workflow
     app.state.door = HostDoor(authenticate) if authenticate is not None else door
     app.state.hosts = hosts
-    app.state.figures, app.state.kept = FigureKeeper(store), Kept()
+    app.state.kept = Kept()
+    app.state.figures = FigureKeeper(store, app.state.kept)
     app.add_middleware(Segments)
     problems.register(app)
     for router, prefix in _ROUTERS:

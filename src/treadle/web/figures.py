@@ -6,9 +6,11 @@ import asyncio
 import time
 from dataclasses import dataclass
 
+from treadle.figures import Pace, pace, seconds_left
 from treadle.presence import is_gone
 from treadle.state import ItemPhase, StageState
 from treadle.store import StateStore
+from treadle.web.kept import PACE_FRESH, Kept
 
 _FRESH = 0.5
 
@@ -27,10 +29,11 @@ class Figures:
 class FigureKeeper:
     """Keeps the figures of a store, read at most twice a second however many ask."""
 
-    def __init__(self, store: StateStore) -> None:
+    def __init__(self, store: StateStore, kept: Kept) -> None:
         self.latest: Figures | None = None
         self.workflow = ""
         self._store = store
+        self._kept = kept
         self._read_at = float("-inf")
         self._reading = asyncio.Lock()
 
@@ -49,4 +52,11 @@ class FigureKeeper:
         counts, rows = await self._store.counts(), await self._store.workers()
         alive = await asyncio.to_thread(lambda: sum(not is_gone(row.who) for row in rows))
         waiting = sum(states.get(StageState.AWAITING_REVIEW, 0) for states in counts.stages.values())
-        return Figures(waiting=waiting, failed=counts.phases.get(ItemPhase.FAILED, 0), workers=alive)
+        moving: Pace = await self._kept.get("pace", PACE_FRESH, lambda: pace(self._store))
+        return Figures(
+            waiting=waiting,
+            failed=counts.phases.get(ItemPhase.FAILED, 0),
+            workers=alive,
+            stages_per_minute=moving.per_minute or None,
+            seconds_left=seconds_left(counts, moving),
+        )

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 _MOST = 200
+PACE_FRESH = 1.0
+"""Seconds for which rates are good."""
 
 
 class Kept:

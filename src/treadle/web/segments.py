@@ -7,7 +7,7 @@ from urllib.parse import quote, unquote
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-_BELOW = ("/items/", "/api/v1/items/")
+_BELOW = ("/items/", "/parts/items/", "/api/v1/items/")
 
 
 class SegmentConvertor(Convertor[str]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
@@ -13,6 +13,7 @@ from treadle.state import StageState
 from treadle.status import GLYPHS, WORDS, ago, lasted
 
 FOLDER = Path(__file__).parent / "templates"
+_KILO = 1000
 
 
 def _read() -> Mapping[str, str]:
@@ -35,6 +36,18 @@ def _exact(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(sep=" ", timespec="seconds").replace("+00:00", " UTC")
 
 
+def _clock(moment: datetime) -> str:
+    """The time of day, UTC, with the day where that is not today."""
+    at, today = moment.astimezone(UTC), datetime.now(UTC).date()
+    return f"{at:%H:%M:%S}" if at.date() == today else f"{at:%d %b %H:%M}"
+
+
+def _bytes(size: int) -> str:
+    if size < _KILO:
+        return f"{size} byte{'' if size == 1 else 's'}"
+    return f"{size / _KILO:,.0f} kB" if size < _KILO**2 else f"{size / _KILO**2:,.1f} MB"
+
+
 ENVIRONMENT = Environment(
     loader=DictLoader(_read()),
     autoescape=True,
@@ -43,14 +56,17 @@ ENVIRONMENT = Environment(
     lstrip_blocks=True,
     auto_reload=False,
 )
-ENVIRONMENT.filters |= {
+_FILTERS: dict[str, Callable[..., str]] = {
     "visible": visible,
     "quoted": lambda text: quote(str(text), safe=""),
     "ago": lambda moment: ago(moment, datetime.now(UTC)),
     "exact": _exact,
     "lasted": lasted,
     "number": lambda n: f"{n:,}",
+    "clock": _clock,
+    "bytes": _bytes,
 }
+ENVIRONMENT.filters |= _FILTERS
 ENVIRONMENT.globals |= {
     "glyph": GLYPHS,
     "word": lambda state: WORDS.get(StageState(state), StageState(state).value),
