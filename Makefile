@@ -1,11 +1,13 @@
 # Needs Python 3.11 or newer, make and pip; everything else goes into .venv from requirements/dev.lock.
-# PYTHON=... names the interpreter to make .venv with, ARGS=... is passed on by bench.
+# PYTHON=... names the interpreter to make .venv with, ARGS=... is passed on by bench and crash, TABLE=FILE keeps the
+# table of crash.
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test lint lint-ruff lint-format lint-mypy lint-imports lint-types bench docs lock clean
+.PHONY: help setup demo test lint lint-ruff lint-format lint-mypy lint-imports lint-types bench crash docs lock clean
 
 PYTHON ?=
+TABLE ?=
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check -qq
@@ -51,6 +53,9 @@ lint-types: $(VENV)/.dev
 bench: $(VENV)/.dev ## run the benchmarks (ARGS="..." to choose)
 	@$(PY) -m benchmarks $(ARGS)
 
+crash: $(VENV)/.dev ## run the crash lab's long version, and print its table
+	@TREADLE_CRASH_LONG=1 TREADLE_CRASH_TABLE="$(TABLE)" $(PY) -m pytest -p no:randomly tests/crash $(ARGS)
+
 docs: $(VENV)/.dev ## build the documentation; a warning is an error
 	@$(PY) -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "built docs/_build/html/index.html"
@@ -74,11 +79,12 @@ $(VENV)/.made-in:
 $(VENV)/.demo: pyproject.toml $(LOCK) | $(VENV)/.made-in
 	@echo "Installing Treadle and what its examples need ..."
 	@$(PIP) install --constraint $(LOCK) hatchling
-	@$(PIP) install --constraint $(LOCK) --no-build-isolation --editable '.[examples]'
+	@TREADLE_WEB_ASSETS=skip $(PIP) install --constraint $(LOCK) --no-build-isolation --editable '.[examples]'
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml $(LOCK) | $(VENV)/.made-in
+$(VENV)/.dev: pyproject.toml $(LOCK) web/package-lock.json src/treadle/web/assets.json | $(VENV)/.made-in
 	@echo "Installing Treadle and the tools of $(LOCK) ..."
 	@$(PIP) install --requirement $(LOCK)
 	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PY) web/build_hook.py --dev
 	@touch $(VENV)/.demo $@

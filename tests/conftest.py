@@ -17,6 +17,8 @@ from blockbuster import BlockBuster
 from hypothesis import HealthCheck, settings
 from pydantic import TypeAdapter
 
+from tests.crash.table import pytest_runtest_logreport, pytest_terminal_summary  # noqa: F401 - hooks of every run
+
 pytest.register_assert_rewrite("treadle.testing")
 
 # Slow examples are the machine's mood: pytest-timeout is what stops a test that hangs.

@@ -37,6 +37,8 @@ class EventKind(StrEnum):
     STAGE_RERUN = "stage_rerun"
     ITEMS_PRUNED = "items_pruned"
     """Of no item, since those it tells of are no more: its ``item_id`` is empty."""
+    COMMIT_REFUSED = "commit_refused"
+    """Who held the item before came with a result that no longer counts; nothing of it was written."""
 
 
 _ERRORS = frozenset({EventKind.STAGE_FAILED, EventKind.SUBTASK_FAILED})

@@ -306,7 +306,7 @@ class StateStore(ABC):
         whether the change was written is settled by reading back before anybody is told.
 
         Raises:
-            LeaseLost: the claim is no more; nothing was written.
+            LeaseLost: the claim is no more; nothing was written but a ``commit_refused`` event.
         """
 
     @abstractmethod

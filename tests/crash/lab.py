@@ -1,4 +1,4 @@
-"""What the crash tests share: real processes, waiting for conditions, and the invariants of a store."""
+"""What the crash tests share: real processes, and waiting for conditions."""
 
 from __future__ import annotations
 
@@ -8,16 +8,21 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Self, TypeVar
 
 T = TypeVar("T")
 
+ROOT = Path(__file__).parents[2]
 LONG = bool(os.environ.get("TREADLE_CRASH_LONG"))
 """Whether there is time for the long version (`make crash`)."""
+
+Twist = tuple[Any, ...]
+"""The name of a function of ``twists`` and what it is called with."""
 
 
 def until(found: Callable[[], T], seconds: float = 20.0, every: float = 0.005) -> T:
@@ -65,7 +70,7 @@ def line(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip()
 
 
-def sql(path: Path, query: str, *values: object) -> list[tuple[object, ...]]:
+def sql(path: Path, query: str, *values: object) -> list[tuple[Any, ...]]:
     """Rows of a store, read from outside."""
     con = sqlite3.connect(path, timeout=30)
     try:
@@ -76,41 +81,92 @@ def sql(path: Path, query: str, *values: object) -> list[tuple[object, ...]]:
 
 def states(path: Path, stage: str) -> dict[str, str]:
     """The state of that stage by item."""
-    return dict(sql(path, "SELECT item_id, state FROM stage_statuses WHERE stage = ?", stage))  # type: ignore[arg-type]
+    return dict(sql(path, "SELECT item_id, state FROM stage_statuses WHERE stage = ?", stage))
 
 
-def check_invariants(path: Path) -> None:
-    """What holds of every store that nobody works on, whatever happened to those who did."""
-    assert sql(path, "PRAGMA integrity_check") == [("ok",)]
-    assert sql(path, "SELECT key FROM items WHERE worker IS NOT NULL AND worker NOT IN (SELECT id FROM workers)") == []
-    # Every open item is claimable, held, or waits for a review, a time or somebody to mend a failure.
-    stuck = "SELECT key FROM items WHERE phase = 0 AND wake IS NULL AND worker IS NULL AND payload IS NOT NULL"
-    assert sql(path, stuck) == []
-    for item, name, state in sql(path, "SELECT item_id, stage, state FROM stage_statuses"):
-        told = folded(path, str(item)).get(str(name))
-        assert told in (None, state), f"the journal says {told} of {name} of {item}, the tables say {state}"
+def is_locked(path: Path) -> bool:
+    """Whether somebody holds the store's write lock at this moment."""
+    con = sqlite3.connect(path, isolation_level=None, timeout=0)
+    try:
+        con.execute("BEGIN IMMEDIATE")
+        con.execute("ROLLBACK")
+    except sqlite3.OperationalError:
+        return True
+    finally:
+        con.close()
+    return False
 
 
-_TOLD = {
-    "stage_started": "running", "stage_completed": "completed", "stage_failed": "failed", "stage_skipped": "skipped",
-    "review_required": "awaiting_review", "stage_retried": "pending", "retry_scheduled": "pending", "stage_rerun": "pending",
-}  # fmt: skip
+class Nursery:
+    """Gives birth to workers quickly (see ``nursery``); several threads may ask."""
+
+    def __init__(self) -> None:
+        settings = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.crash.nursery"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=settings,
+        )  # fmt: skip
+        self._lock = threading.Lock()
+
+    def ask(self, **order: Any) -> Any:
+        """Its answer to an order."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with self._lock:
+            self._process.stdin.write(json.dumps(order) + "\n")
+            self._process.stdin.flush()
+            return json.loads(self._process.stdout.readline())
+
+    def start(self, errors: Path, *words: Any, twists: Sequence[Twist] = ()) -> Forked:
+        """A new process that does a function of ``apps`` with these words."""
+        plain = [str(word) if isinstance(word, Path) else word for word in words]
+        return Forked(self, self.ask(start=plain, twists=list(twists), errors=str(errors)), errors)
+
+    def close(self) -> None:
+        """It has ended; its children are the tests' to end."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(20)
+        self._process.stdout.close()
 
 
-def folded(path: Path, item: str) -> dict[str, str]:
-    """The last state of each stage that the journal tells of; stages whose last word is something else are left out."""
-    from treadle.stores.sqlite_rows import KINDS
+class Forked:
+    """A process of the nursery."""
 
-    found: dict[str, str] = {}
-    rows = sql(
-        path, "SELECT e.kind, n.name, e.subtask, e.data FROM events e JOIN items i ON i.id = e.item"
-        " JOIN names n ON n.id = e.stage WHERE i.key = ? ORDER BY e.cursor", item,
-    )  # fmt: skip
-    for kind, name, subtask, data in rows:
-        word = KINDS[int(str(kind))].value
-        if subtask is not None or word.startswith(("quality", "stage_progress", "fan_out", "retry_attempt", "escalated")):
-            continue
-        found.pop(str(name), None)
-        if word in _TOLD and not (data and "error" in json.loads(str(data)) and word == "stage_interrupted"):
-            found[str(name)] = _TOLD[word]
-    return found
+    def __init__(self, nursery: Nursery, pid: int, errors: Path) -> None:
+        self._nursery = nursery
+        self._code: int | None = None
+        self.pid = pid
+        self.errors = errors
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    @property
+    def code(self) -> int | None:
+        """How it ended; ``None`` while it lives."""
+        if self._code is None:
+            self._code = self._nursery.ask(ended=self.pid)
+        return self._code
+
+    def signal(self, number: int) -> None:
+        """Send it a signal, if it lives."""
+        if self.code is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> bool:
+        """It has ended; whether that was our doing."""
+        if self.code is not None:
+            return False
+        os.kill(self.pid, signal.SIGKILL)
+        self._code = self._nursery.ask(wait=self.pid)
+        return True
+
+    def finish(self, seconds: float = 30.0) -> None:
+        """It came to its end by itself, and well."""
+        until(lambda: self.code is not None, seconds)
+        assert self._code == 0, f"ended with {self._code}: {self.errors.read_text()[-2000:]}"

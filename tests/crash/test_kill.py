@@ -4,118 +4,64 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import random
-import signal
-import sqlite3
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from tests.crash.bench import Bench, Tally
+from tests.crash.judge import Witness, faults
+from tests.crash.lab import LONG, Twist, sql
 from treadle import Engine, StageState, Workflow, open_store
 
-ITEMS, STAGES = 300, ("a", "b", "c")
-SCRIPT = """
-import asyncio, os, sys
-from treadle import Engine, ItemPhase, Workflow, open_store
-from treadle.store import Filter
+pytestmark = [pytest.mark.may_block, pytest.mark.timeout(7200 if LONG else 180)]  # other processes are what is tested
 
-witness = os.open(sys.argv[2], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-flow = Workflow("crash")
+ITEMS = 200
+KILLS = 10_000 if LONG else 1_000
+LONGEST = 0.06
+"""Seconds after which a worker is killed at the latest: most are in the middle of things by then, some not yet."""
 
 
-def tell(word, item, stage):
-    # A write of a whole line to a file opened for appending survives the death of its process.
-    os.write(witness, f"{word} {item} {stage}\\n".encode())
+def killed(bench: Bench, tally: Tally, kills: int, workers: int, *twists: Twist) -> None:
+    """Kill workers of one store after another until there were so many kills or one of them did harm."""
+    while tally.cases < kills and not tally.failures:
+        folder = bench.folder()
+        store, side = folder / "s.db", folder / "side"
+        bench.start(folder, "fill", store, ITEMS).finish()
+        crew = [bench.start(folder, "work", store, side, twists=twists) for _ in range(workers)]
+        while tally.cases < kills and _open(store):
+            time.sleep(bench.chance.uniform(0, LONGEST))
+            place = bench.chance.randrange(workers)
+            if crew[place].kill():
+                tally.case()
+            crew[place] = bench.start(folder, "work", store, side, twists=twists)
+        for worker in crew:
+            worker.kill()
+        bench.start(folder, "finish", store, side, twists=twists).finish(60)
+        tally.case(faults(store, Witness(side), ended=True), count=0)
 
 
-@flow.stage
-async def a(item):
-    tell("ran", item["id"], "a")
-    return 1
+def _open(store: Path) -> bool:
+    return bool(sql(store, "SELECT 1 FROM items WHERE phase <> 1 LIMIT 1"))
 
 
-@flow.stage
-async def b(item, a):
-    tell("ran", item["id"], "b")
-    return a + 1
+@pytest.mark.promise("an acknowledged write survives kill -9 (one worker)")
+def test_nothing_acknowledged_is_lost_or_run_again(bench: Bench, tally: Tally) -> None:
+    killed(bench, tally, KILLS * 7 // 10, 1)
+    tally.check()
 
 
-@flow.stage
-async def c(item, b):
-    tell("ran", item["id"], "c")
-    return b + 1
+@pytest.mark.promise("an acknowledged write survives kill -9 (one of two workers)")
+def test_of_two_workers_either_may_be_killed(bench: Bench, tally: Tally) -> None:
+    killed(bench, tally, KILLS * 3 // 10, 2)
+    tally.check()
 
 
-def acknowledged(state, change):
-    for row in change.stages:
-        if row.state == "completed":
-            tell("ack", state.id, row.stage)
-
-
-async def main():
-    async with open_store(sys.argv[1]) as store, Engine(flow, store) as engine:
-        engine.observe(acknowledged)
-        # Who is killed three times is taken for poison; here it was us.
-        for item in await store.page(Filter(phase=ItemPhase.FAILED), None, 1000):
-            await engine.retry(item.id)
-        print("up", flush=True)
-        await engine.run(({"id": f"i{n}"} for n in range(int(sys.argv[3]))), concurrency=20)
-
-
-asyncio.run(main())
-"""
-
-
-def start(script: Path, store: Path, witness: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, str(script), str(store), str(witness), str(ITEMS)], stdout=subprocess.PIPE, text=True
-    )
-
-
-def lines(witness: Path) -> list[tuple[str, str, str]]:
-    return [(w, i, s) for w, i, s in (line.split() for line in witness.read_text().splitlines())]
-
-
-@pytest.mark.may_block
-@pytest.mark.timeout(120)
-def test_nothing_acknowledged_is_lost_or_run_again(tmp_path: Path) -> None:
-    script, store, witness = tmp_path / "app.py", tmp_path / "store.db", tmp_path / "witness"
-    script.write_text(SCRIPT)
-    chance = random.Random(7)
-    kills = 0
-    for _ in range(200):
-        process = start(script, store, witness)
-        assert process.stdout is not None
-        process.stdout.readline()
-        seen = witness.stat().st_size if witness.exists() else 0
-        goal = seen + chance.randrange(20, 2_000)
-        while process.poll() is None and (not witness.exists() or witness.stat().st_size < goal):
-            time.sleep(0.0005)
-        if process.poll() is None:
-            os.kill(process.pid, signal.SIGKILL)
-            kills += 1
-        code = process.wait()
-        process.stdout.close()
-        if code == 0:
-            break
-    assert code == 0, "the run never came to its end"
-    assert kills >= 10
-    acknowledged: set[tuple[str, str]] = set()
-    for word, item, stage in lines(witness):
-        if word == "ack":
-            acknowledged.add((item, stage))
-        else:
-            assert (item, stage) not in acknowledged, f"{stage} of {item} ran again after it was acknowledged"
-    assert len(acknowledged) <= ITEMS * len(STAGES)
-    con = sqlite3.connect(store)
-    assert con.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    assert con.execute("SELECT count(*) FROM stage_statuses WHERE state = 'completed'").fetchone() == (ITEMS * len(STAGES),)
-    assert con.execute("SELECT count(*) FROM items WHERE worker IS NOT NULL").fetchone() == (0,)
-    con.close()
+@pytest.mark.parametrize("twist", ["acknowledge_before_commit", "tell_later"])
+def test_the_lab_would_see(bench: Bench, tally: Tally, twist: str) -> None:
+    killed(bench, tally, 300, 1, (twist,))
+    assert tally.failures
 
 
 async def test_a_stage_that_was_running_at_the_kill_starts_again_at_once(tmp_path: Path) -> None:

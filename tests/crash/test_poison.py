@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.lab import LONG, check_invariants, ran, sql
+from tests.crash.judge import check_invariants
+from tests.crash.lab import LONG, ran, sql
 
 pytestmark = [pytest.mark.may_block, pytest.mark.timeout(240)]  # other processes are what is tested
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,14 +15,7 @@ from starlette.routing import Mount, Route
 from treadle.web import Role
 
 SAFE = {"GET", "HEAD", "OPTIONS"}
-ANSWERS = {
-    "item_id": "done-1",
-    "item": "done-1",
-    "id": "done-1",
-    "key": "ask-1:summary",
-    "stage": "summary",
-    "path": "treadle.css",
-}
+ANSWERS = {"item_id": "done-1", "key": "ask-1:summary", "stage": "summary", "path": "treadle.css", "place": "0"}
 
 
 @dataclass(frozen=True)
@@ -38,12 +32,8 @@ class Way:
 
     @property
     def url(self) -> str:
-        """The path with something in the place of its parameters."""
-        path = self.path
-        for name, value in ANSWERS.items():
-            path = path.replace(f"{{{name}}}", value).replace(f"{{{name}:path}}", value)
-        assert "{" not in path, f"say in ANSWERS what to put into {path}"
-        return path
+        """The path with something in the place of its parameters; say in ANSWERS what for a new one."""
+        return re.sub(r"{(\w+)(:\w+)?}", lambda found: ANSWERS[found[1]], self.path)
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"

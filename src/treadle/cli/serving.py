@@ -78,6 +78,10 @@ def serve(
 
 
 def _say(link: str, *, show: bool) -> None:
+    from treadle.web.assets import HOW_TO_MEND, missing
+
+    if names := missing():
+        print(f"built without {', '.join(names)}, so pages cannot work as they should: {HOW_TO_MEND}", file=sys.stderr)
     print(f"serving {link}\nCtrl-C or SIGTERM ends it", file=sys.stderr, flush=True)
     if show:
         webbrowser.open(link)

@@ -54,7 +54,9 @@ from treadle.stores.shared import (
     held_by,
     lost_by,
     merge_attempts,
+    no_longer_held,
     other_workflow,
+    refused,
     removed_stages,
     taken_for_dead,
     workflow_event,
@@ -296,7 +298,9 @@ class MemoryStateStore(StateStore):
     def commit(self, state: ItemState, change: Transition) -> Awaitable[None]:
         record = self._storage.records.get(state.id)
         if record is None or record.worker is None or record.state.fence != state.fence:
-            raise LeaseLost(f"item {state.id!r} is no longer held by this worker; nothing was written")
+            if record is not None:
+                self._write(record, refused(state, change))
+            raise LeaseLost(no_longer_held(state.id))
         self._write(record, change)
         if change.rest is not None:
             record.worker = None

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from treadle.clock import from_us
 from treadle.codec import bad_name
 from treadle.errors import StageNotFound, StoreError
-from treadle.event import WorkflowEvent
-from treadle.state import AttemptRow, EventRow, ReviewRow, StageRow, SubtaskRow, implied_attempt
+from treadle.event import EventKind, WorkflowEvent
+from treadle.state import AttemptRow, EventRow, ItemState, ReviewRow, StageRow, SubtaskRow, Transition, implied_attempt
 from treadle.store import SHOWN, Shape, WorkerRow
 
 
@@ -47,6 +47,19 @@ def check_rename(shape: Shape | None, old: str, new: str, *, is_taken: bool) -> 
 def held_by(row: ReviewRow, now: int) -> str:
     """In whose hands a review is; the empty string: in nobody's."""
     return row.holder if row.holder is not None and row.held_until is not None and row.held_until > now else ""
+
+
+def refused(state: ItemState, change: Transition) -> Transition:
+    """What the journal is told in place of a change whose claim is no more."""
+    told = change.events[0] if change.events else EventRow(EventKind.COMMIT_REFUSED)
+    data = json.dumps({"fence": state.fence, "refused": [event.kind for event in change.events]}, separators=(",", ":"))
+    event = EventRow(EventKind.COMMIT_REFUSED, told.stage, told.subtask, told.attempt, data)
+    return Transition(change.at, events=[event])
+
+
+def no_longer_held(item_id: str) -> str:
+    """Why a change was refused."""
+    return f"item {item_id!r} is no longer held by this worker; nothing was written"
 
 
 def lost_by(worker: WorkerRow) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from treadle.errors import LeaseLost
 from treadle.state import ItemPhase, ItemState, StageRow, StageState, SubtaskRow, Transition
+from treadle.stores.shared import no_longer_held, refused
 from treadle.stores.sqlite_rows import CODE_OF, KIND_CODE, PHASE_CODE, REVIEW, Names
 
 _FENCES = "SELECT id, fence FROM items WHERE worker IS NOT NULL AND id IN (SELECT value FROM json_each(?))"
@@ -62,17 +63,19 @@ _BARE_SUBTASK = SubtaskRow("", 0, "", StageState.PENDING, 0, 0)[10:]
 def write_changes(
     con: sqlite3.Connection, names: Names, changes: Sequence[tuple[ItemState, Transition]]
 ) -> list[Exception | None]:
-    """Write the changes whose claim still holds; an error for each of the others."""
+    """Write the changes whose claim still holds; an error for each of the others, which the journal tells of."""
     fences = dict(con.execute(_FENCES, (json.dumps([state.key for state, _ in changes]),)))
     results: list[Exception | None] = []
     held: list[tuple[ItemState, Transition]] = []
+    late: list[tuple[ItemState, Transition]] = []
     for state, change in changes:
         if fences.get(state.key) == state.fence:
             held.append((state, change))
             results.append(None)
         else:
-            results.append(LeaseLost(f"item {state.id!r} is no longer held by this worker; nothing was written"))
-    write_rows(con, names, held)
+            results.append(LeaseLost(no_longer_held(state.id)))
+            late.append((state, refused(state, change)))
+    write_rows(con, names, held + late if late else held)
     ended: list[tuple[Any, ...]] = []
     rests: list[tuple[Any, ...]] = []
     phases = Tally()

@@ -39,6 +39,7 @@ KINDS = (
     EventKind.SUBTASK_COMPLETED, EventKind.SUBTASK_FAILED, EventKind.SUBTASK_SKIPPED, EventKind.WORKFLOW_COMPLETED,
     EventKind.ITEM_CANCELLED, EventKind.QUALITY_CHECK_PASSED, EventKind.QUALITY_CHECK_FAILED, EventKind.RETRY_ATTEMPT,
     EventKind.ESCALATED, EventKind.REVIEW_REOPENED, EventKind.STAGE_RERUN, EventKind.ITEMS_PRUNED,
+    EventKind.COMMIT_REFUSED,
 )  # fmt: skip
 KIND_CODE = {kind: code for code, kind in enumerate(KINDS)}
 

@@ -175,7 +175,9 @@ class StateStoreContract:
         state = await store.load("x")
         assert state is not None
         assert state.stages == {}
-        assert [event.kind for event in await store.events(0, 10)] == [EventKind.ITEM_ADDED]
+        added, late = await store.events(0, 10)
+        assert (added.kind, late.kind, late.stage) == (EventKind.ITEM_ADDED, EventKind.COMMIT_REFUSED, change.events[0].stage)
+        assert late.data == {"fence": old.fence, "refused": [event.kind for event in change.events]}
 
     async def test_what_a_retired_worker_held_is_free(self, store: StateStore) -> None:
         await store.bind(FLOW)

@@ -20,6 +20,7 @@ from treadle.web.door import Authenticate, Door, HostDoor
 from treadle.web.figures import FigureKeeper
 from treadle.web.guard import LOCAL_NAMES, Guard
 from treadle.web.kept import Kept
+from treadle.web.live import Live
 from treadle.web.segments import Segments
 from treadle.workflow import Workflow
 
@@ -28,7 +29,7 @@ mimetypes.add_type("text/javascript", ".js")
 _HERE = Path(__file__).parent
 _STATIC = StaticFiles(directory=_HERE / "static")
 _VENDOR = StaticFiles(directory=_HERE / "vendor", check_dir=False)
-_PAGES = ("sign_in", "parts", "inbox", "overview", "stage", "items", "item", "failures", "events")
+_PAGES = ("sign_in", "parts", "live", "inbox", "overview", "stage", "items", "item", "failures", "events")
 _API = ("reviews", "items", "stages", "stats", "failures", "events")
 _BODY_LIMIT = 4 * 1024 * 1024
 
@@ -91,7 +92,7 @@ def create_app(
     app.state.door = HostDoor(authenticate) if authenticate is not None else door
     app.state.hosts = hosts
     app.state.kept = Kept()
-    app.state.figures = FigureKeeper(store, app.state.kept)
+    app.state.figures, app.state.live = FigureKeeper(store, app.state.kept), Live(store, app.state.kept.expire)
     app.add_middleware(Segments)
     problems.register(app)
     for router, prefix in _ROUTERS:

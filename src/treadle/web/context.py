@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from fastapi import Depends, HTTPException, Request
@@ -11,8 +11,12 @@ from fastapi.responses import HTMLResponse
 from treadle.inbox import Inbox as _Inbox
 from treadle.store import StateStore
 from treadle.web.access import Principal, Role
+from treadle.web.assets import HOW_TO_MEND, missing
+from treadle.web.paths import path_of
 from treadle.web.templating import ENVIRONMENT
 from treadle.workflow import Workflow
+
+MISSING = missing()
 
 
 def store(request: Request) -> StateStore:
@@ -44,7 +48,7 @@ def principal(request: Request) -> Principal:
     return found
 
 
-def requires(role: Role) -> Callable[[Request], Principal]:
+def requires(role: Role) -> Callable[[Request], Awaitable[Principal]]:
     """A dependency that gives who asks, if that role covers ``role``.
 
     Example:
@@ -54,10 +58,12 @@ def requires(role: Role) -> Callable[[Request], Principal]:
             async def retry(item_id: str, who: Annotated[Principal, Depends(requires(Role.OPERATOR))]) -> None: ...
     """
 
-    def check(request: Request) -> Principal:
+    async def check(request: Request) -> Principal:
         who = principal(request)
         if not who.role.covers(role):
             raise HTTPException(403, f"{who.name} is a {who.role}; this takes a {role}")
+        if request.method == "GET" and not path_of(request.scope).startswith("/api/"):
+            await request.app.state.figures.get()  # the header of the page that is about to be made
         return who
 
     check.role = role  # type: ignore[attr-defined]  # what the tests of access read
@@ -89,5 +95,7 @@ def render(request: Request, template: str, *, status: int = 200, **values: Any)
         "root": link(request, ""),
         "url": lambda path: link(request, path),
         "active": "",
+        "missing": MISSING,
+        "how_to_mend": HOW_TO_MEND,
     }
     return HTMLResponse(ENVIRONMENT.get_template(template).render(given | values), status_code=status)

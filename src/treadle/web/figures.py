@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import dataclass
 
-from treadle.figures import Pace, pace, seconds_left
+from treadle import figures
+from treadle.figures import Pace
 from treadle.presence import is_gone
 from treadle.state import ItemPhase, StageState
 from treadle.store import StateStore
-from treadle.web.kept import PACE_FRESH, Kept
+from treadle.web.kept import Kept
 
 _FRESH = 0.5
+_PACE_FRESH = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """The figures of a moment; what is ``None`` is not known."""
+    """The figures of a moment.
+
+    Args:
+        waiting: stages that need a person.
+        failed: items that failed.
+        workers: those that live.
+        seconds_left: ``None``: nothing moves.
+    """
 
     waiting: int
     failed: int
     workers: int
-    stages_per_minute: float | None = None
-    seconds_left: float | None = None
+    stages_per_minute: float
+    seconds_left: float | None
 
 
 class FigureKeeper:
@@ -34,29 +42,22 @@ class FigureKeeper:
         self.workflow = ""
         self._store = store
         self._kept = kept
-        self._read_at = float("-inf")
-        self._reading = asyncio.Lock()
 
     async def get(self) -> Figures:
         """The figures, no older than half a second."""
-        async with self._reading:
-            if self.latest is None or time.monotonic() - self._read_at > _FRESH:
-                self.latest = await self._read()
-                self._read_at = time.monotonic()
-            return self.latest
+        self.latest = await self._kept.get("header", _FRESH, self._read)
+        return self.latest
 
     async def _read(self) -> Figures:
         if not self.workflow:
             shape = await self._store.shape()
             self.workflow = "" if shape is None else shape.workflow
         counts, rows = await self._store.counts(), await self._store.workers()
-        alive = await asyncio.to_thread(lambda: sum(not is_gone(row.who) for row in rows))
-        waiting = sum(states.get(StageState.AWAITING_REVIEW, 0) for states in counts.stages.values())
-        moving: Pace = await self._kept.get("pace", PACE_FRESH, lambda: pace(self._store))
+        pace: Pace = await self._kept.get("pace", _PACE_FRESH, lambda: figures.pace(self._store))
         return Figures(
-            waiting=waiting,
+            waiting=sum(states.get(StageState.AWAITING_REVIEW, 0) for states in counts.stages.values()),
             failed=counts.phases.get(ItemPhase.FAILED, 0),
-            workers=alive,
-            stages_per_minute=moving.per_minute or None,
-            seconds_left=seconds_left(counts, moving),
+            workers=await asyncio.to_thread(lambda: sum(not is_gone(row.who) for row in rows)),
+            stages_per_minute=pace.per_minute,
+            seconds_left=figures.seconds_left(counts, pace),
         )

@@ -18,6 +18,7 @@ from fastapi import FastAPI
 
 from treadle.web.access import AccessError
 from treadle.web.guard import LOCAL_NAMES
+from treadle.web.live import Live
 
 _GRACE = 5
 """Seconds that answers under way have to end."""
@@ -75,6 +76,7 @@ class Server(uvicorn.Server):
         super().__init__(config)
         logging.getLogger("uvicorn.error").addFilter(_is_news)
         self._asked = 0
+        self._live: Live = app.state.live
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -100,6 +102,7 @@ class Server(uvicorn.Server):
         self._asked += 1
         self.should_exit = True
         self.force_exit = self._asked > 1
+        self._live.close()
         self.on_stop()
 
 

@@ -13,5 +13,4 @@ router = APIRouter()
 @router.get("/parts/header")
 async def header(request: Request, who: Viewer, active: str = "") -> HTMLResponse:
     """The header's figures as they are now."""
-    await request.app.state.figures.get()
     return render(request, "part_header.html", active=active)

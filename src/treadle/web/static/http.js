@@ -8,10 +8,11 @@ export const url = (path) => root + path;
 
 export const token = () => meta.content;
 
-/** Who is signed in and the token of the moment; null where nobody is. */
+/** Who is signed in and the token of the moment; null where nobody is. Rejects where the server did not say. */
 export async function refreshToken() {
   const answer = await fetch(url('/session'), { headers: { Accept: 'application/json' } });
-  if (!answer.ok) return null;
+  if (answer.status === 401) return null;
+  if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
   const session = await answer.json();
   meta.content = session.token;
   return session;
@@ -40,6 +41,14 @@ export async function send(method, path, body, headers = {}) {
   return (await refreshToken()) ? ask() : answer;
 }
 
+// htmx asks in the same way.
 document.addEventListener('htmx:config:request', (event) => {
-  event.detail.ctx.request.headers['X-Treadle-Token'] = token();
+  const { ctx } = event.detail;
+  ctx.request.headers['X-Treadle-Token'] = token();
+  ctx.fetch = async (action, request) => {
+    const answer = await fetch(action, request);
+    if (answer.status !== 403 || !answer.headers.has('X-Treadle-Stale') || !(await refreshToken())) return answer;
+    request.headers['X-Treadle-Token'] = token();
+    return fetch(action, request);
+  };
 });

@@ -1,0 +1,153 @@
+"""What the processes of the crash lab do."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.crash.judge import Witness
+from treadle import Engine, FanOut, ItemPhase, SubTask, Workflow, open_store
+from treadle.state import ItemState, Transition
+from treadle.store import Filter
+
+Item = dict[str, Any]
+
+
+def chain(witness: Witness, gate: Path | None = None) -> Workflow:
+    """Three stages in a row that tell what runs; with a ``gate``, the first waits until there is such a file."""
+    flow = Workflow("chain")
+
+    @flow.stage
+    async def a(item: Item) -> str | None:
+        witness.tell("ran", item["id"], "a")
+        while gate is not None and not gate.exists():  # noqa: ASYNC110, ASYNC240 - another process sets it
+            await asyncio.sleep(0.005)
+        # What a zombie would write is told apart.
+        return None if gate is None else str(gate)
+
+    @flow.stage
+    async def b(item: Item, a: str | None) -> int:
+        witness.tell("ran", item["id"], "b")
+        return 1
+
+    @flow.stage
+    async def c(item: Item, b: int) -> int:
+        witness.tell("ran", item["id"], "c")
+        return b + 1
+
+    return flow
+
+
+def fan(witness: Witness, keys: int, poison: bool) -> Workflow:
+    """One stage of many subtasks, three of which fail if there is poison."""
+    flow = Workflow("fan")
+
+    @flow.stage
+    async def split(item: Item) -> FanOut:
+        return FanOut([SubTask(f"k{n}") for n in range(keys)])
+
+    @split.subtask
+    async def one(item: Item, subtask: SubTask) -> str:
+        await asyncio.sleep(0.001)
+        witness.tell("ran", item["id"], subtask.name)
+        if poison and subtask.name in {"k7", "k77", "k177"}:
+            raise ValueError("poison")
+        return subtask.name
+
+    return flow
+
+
+def told(engine: Engine, witness: Witness) -> None:
+    """The witness learns of everything that is acknowledged."""
+
+    def acknowledged(state: ItemState, change: Transition) -> None:
+        for row in change.stages:
+            if row.state == "completed":
+                witness.tell("ack", state.id, row.stage)
+        for child in change.subtasks:
+            if child.state == "completed":
+                witness.tell("ack", state.id, child.name)
+
+    engine.observe(acknowledged)
+
+
+def ids(number: int) -> list[Item]:
+    """So many items."""
+    return [{"id": f"i{n}"} for n in range(number)]
+
+
+def fill(path: str, number: int) -> None:
+    """The store has so many items, and nobody has moved them."""
+
+    async def do() -> None:
+        from treadle import decide
+        from treadle.clock import now_us
+        from treadle.store import NewItem
+
+        flow = chain(Witness(Path())).definition
+        async with open_store(path) as store:
+            await store.bind(flow)
+            new = [NewItem(*flow.items.encode(item)) for item in ids(number)]
+            await store.add(new, decide.arrive(flow, now_us()))
+
+    asyncio.run(do())
+
+
+def move(path: str, flow: Workflow, witness: Witness, *, lease: float, concurrency: int, forever: bool) -> None:
+    """Move what is in the store; what was failed for our kills is tried again."""
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+
+    async def do() -> None:
+        async with open_store(path) as store, Engine(flow, store, lease=lease) as engine:
+            told(engine, witness)
+            # Who is killed three times is taken for poison; here it was us.
+            for item in await store.page(Filter(phase=ItemPhase.FAILED), None, 1000):
+                await engine.retry(item.id)
+            await (engine.work(concurrency=concurrency) if forever else engine.run(concurrency=concurrency))
+
+    asyncio.run(do())
+
+
+def work(path: str, side: str, lease: float = 30.0, concurrency: int = 20) -> None:
+    """Move the chain's items until killed."""
+    witness = Witness(Path(side))
+    move(path, chain(witness), witness, lease=lease, concurrency=concurrency, forever=True)
+
+
+def finish(path: str, side: str, lease: float = 30.0) -> None:
+    """Move the chain's items until nothing can move any more."""
+    witness = Witness(Path(side))
+    move(path, chain(witness), witness, lease=lease, concurrency=20, forever=False)
+
+
+def held(path: str, side: str, gate: str, lease: float) -> None:
+    """Like ``finish``, but every body of the first stage goes on only when there is a file ``gate``."""
+    witness = Witness(Path(side))
+    move(path, chain(witness, Path(gate)), witness, lease=lease, concurrency=20, forever=False)
+
+
+def blocking(path: str, side: str, lease: float, seconds: float) -> None:
+    """Bodies that block: the loop itself, and twice as many threads as the machine has processors."""
+    witness = Witness(Path(side))
+    flow = Workflow("chain")
+
+    @flow.stage(executor="thread")
+    def a(item: Item) -> None:
+        witness.tell("ran", item["id"], "a")
+        time.sleep(seconds)
+
+    @flow.stage
+    async def b(item: Item, a: None) -> int:
+        witness.tell("ran", item["id"], "b")
+        time.sleep(seconds if item["id"] == "i0" else 0)  # noqa: ASYNC251 - it blocks on purpose
+        return 1
+
+    @flow.stage
+    async def c(item: Item, b: int) -> int:
+        return b
+
+    move(path, flow, witness, lease=lease, concurrency=12, forever=False)

@@ -1,0 +1,129 @@
+"""What is changed in a process before it begins: sabotage that the lab must see, and strange surroundings.
+
+Each patches the product from outside, in the child alone; the product has no options for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from treadle import membership, presence
+from treadle.state import ItemState, Transition
+from treadle.stores import sqlite, sqlite_put, sqlite_writer
+
+# strange surroundings
+
+
+def elsewhere(host: str) -> None:
+    """The process runs on another machine, as far as others can tell."""
+    real = presence.identity
+    for module in (presence, membership):
+        module.identity = lambda name=None: real(name)._replace(host=host)
+    presence.socket.gethostname = lambda: host
+
+
+def clock_ahead(seconds: float) -> None:
+    """The clock of the day is wrong by so much."""
+    real, real_ns = time.time, time.time_ns
+    time.time = lambda: real() + seconds
+    time.time_ns = lambda: real_ns() + int(seconds * 1_000_000_000)
+
+
+def clock_jumps(seconds: float) -> None:
+    """The clock of the day jumps by so much, back and forth, ten times a second."""
+    real, real_ns, steady = time.time, time.time_ns, time.monotonic
+
+    def ahead() -> float:
+        return seconds * (int(steady() * 10) % 2)
+
+    time.time = lambda: real() + ahead()
+    time.time_ns = lambda: real_ns() + int(ahead() * 1_000_000_000)
+
+
+def stop_in_commit(number: int) -> None:
+    """The process is stopped in its transaction of that number, when all is written and not committed."""
+    real, left = sqlite_writer.Writer._commit, [number]
+
+    def stopping(self: Any, *given: Any, **named: Any) -> Any:
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return real(self, *given, **named)
+
+    sqlite_writer.Writer._commit = stopping  # type: ignore[method-assign]
+
+
+# sabotage
+
+
+def deaths_by_the_clock() -> None:
+    """Who is dead is told by the clock of the day."""
+
+    def is_dead(self: Any, worker: Any) -> bool:
+        return bool(abs(time.time_ns() // 1000 - worker.beat) > self._lease * 1_000_000)
+
+    presence.DeathWatch.is_dead = is_dead  # type: ignore[method-assign]
+
+
+def no_deaths() -> None:
+    """Nobody is ever found dead."""
+    presence.DeathWatch.is_dead = lambda *_: False  # type: ignore[method-assign]
+
+
+def heart_on_the_loop() -> None:
+    """The heart beats where the stages run."""
+
+    def begin(self: Any, store: Any, worker: int, every: float) -> None:
+        async def beat() -> None:
+            while True:
+                await asyncio.sleep(every)
+                store.beat(worker)
+
+        self._task = asyncio.get_running_loop().create_task(beat())
+
+    membership.Heartbeat.__init__ = begin  # type: ignore[method-assign, assignment]
+    membership.Heartbeat.stop = lambda self: None  # type: ignore[method-assign]
+
+
+def acknowledge_before_commit() -> None:
+    """A change is called durable when it has only been handed over."""
+    real = sqlite_writer.Writer.change
+
+    def early(self: sqlite_writer.Writer, change: Any) -> asyncio.Future[Any]:
+        real(self, change)
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
+
+    sqlite_writer.Writer.change = early  # type: ignore[method-assign]
+
+
+def tell_later() -> None:
+    """Events are written in the transaction after the one of what they tell."""
+    real = sqlite.SqliteStateStore._write_changes
+    held: list[tuple[ItemState, Transition]] = []
+
+    def apart(self: Any, con: Any, changes: Sequence[tuple[ItemState, Transition]]) -> list[Exception | None]:
+        before, held[:] = held[:], [(state, Transition(change.at, events=change.events)) for state, change in changes]
+        sqlite_put.write_rows(con, self._names, before)
+        return real(self, con, [(state, change._replace(events=())) for state, change in changes])
+
+    sqlite.SqliteStateStore._write_changes = apart  # type: ignore[method-assign]
+
+
+def no_fence() -> None:
+    """A commit is written whoever holds the item."""
+    real = sqlite.SqliteStateStore._write_changes
+
+    def forged(self: Any, con: Any, changes: Sequence[tuple[ItemState, Transition]]) -> list[Exception | None]:
+        for state, _ in changes:
+            con.execute("UPDATE items SET worker = coalesce(worker, 0) WHERE id = ?", (state.key,))
+            state.fence = con.execute("SELECT fence FROM items WHERE id = ?", (state.key,)).fetchone()[0]
+        return real(self, con, changes)
+
+    sqlite.SqliteStateStore._write_changes = forged  # type: ignore[method-assign]

@@ -1,0 +1,248 @@
+"""Open pages hear what happens: within a second, once, and without growing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page, expect
+
+from tests.web.conftest import BROWSER, Server, app_as, eventually
+from treadle import Approve, Inbox, MemoryStateStore, StateStore, open_store
+from treadle.errors import StoreUnavailable
+from treadle.event import EventKind, WorkflowEvent
+from treadle.web import Role
+from treadle.web.live import Listener, Live, messages
+
+
+async def approve(store: StateStore, item: str = "ask-1") -> None:
+    await Inbox(store).decide(item, "summary", Approve(), reviewer="bea")
+
+
+def event_of(text: str) -> tuple[str, dict[str, Any], int]:
+    fields = dict(line.split(": ", 1) for line in text.strip().splitlines())
+    return fields["event"], json.loads(fields["data"]), int(fields["id"])
+
+
+async def next_of(lines: AsyncIterator[str]) -> tuple[str, dict[str, Any], int]:
+    async with asyncio.timeout(5):
+        return event_of(await anext(lines))
+
+
+async def test_listener_is_told_what_changed_elsewhere(store: StateStore, store_path: Path) -> None:
+    live = Live(store)
+    lines = messages(live, await live.listen(None, 0), 60)
+    kind, _, cursor = await next_of(lines)
+    assert kind == "here"
+    async with open_store(store_path) as elsewhere:
+        began = time.monotonic()
+        await approve(elsewhere)
+        kind, told, later = await next_of(lines)
+    assert time.monotonic() - began < 1
+    assert (kind, told["items"], told["stages"], told["more"]) == ("changed", ["ask-1"], ["summary"], False)
+    assert EventKind.REVIEW_DECIDED in told["kinds"]
+    assert later > cursor
+    await lines.aclose()
+
+
+async def test_who_comes_back_hears_of_what_was_missed(store: StateStore) -> None:
+    live = Live(store)
+    first = messages(live, await live.listen(None, 0), 60)
+    _, _, cursor = await next_of(first)
+    await first.aclose()
+    await approve(store)
+    again = messages(live, await live.listen(cursor, 0), 60)
+    kind, told, newest = await next_of(again)
+    assert (kind, told["more"]) == ("changed", True)
+    await again.aclose()
+    abreast = messages(live, await live.listen(newest, 0), 60)
+    assert (await next_of(abreast))[0] == "here"
+    await abreast.aclose()
+
+
+async def test_page_hears_of_what_happened_while_it_was_loading(store: StateStore) -> None:
+    await approve(store)
+    live = Live(store)
+    lines = messages(live, await live.listen(None, 3), 60)
+    assert (await next_of(lines))[1]["more"] is True
+    await lines.aclose()
+
+
+async def test_one_reader_however_many_listen(store: StateStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = 0
+    journal = store.journal
+
+    async def counted(*args: Any, **kwargs: Any) -> Any:
+        nonlocal reads
+        reads += not kwargs
+        return await journal(*args, **kwargs)
+
+    monkeypatch.setattr(store, "journal", counted)
+    live = Live(store)
+    streams = [messages(live, await live.listen(None, 0), 60) for _ in range(50)]
+    for lines in streams:
+        await next_of(lines)
+    await approve(store)
+    told = await asyncio.gather(*(next_of(lines) for lines in streams))
+    assert {tuple(one[1]["items"]) for one in told} == {("ask-1",)}
+    assert reads <= 8
+    for lines in streams:
+        await lines.aclose()
+    assert live._reader is None, "when nobody listens, nothing is read"
+
+
+async def test_a_torrent_is_told_in_few_words() -> None:
+    at = datetime.now(UTC)
+    events = [
+        WorkflowEvent(cursor=n, at=at, item_id=f"item-{n}", kind=EventKind.STAGE_COMPLETED, stage=f"s{n % 3}")
+        for n in range(1, 20_001)
+    ]
+    listener = Listener()
+    for start in range(0, len(events), 500):
+        listener.tell(events[start : start + 500], events[start].cursor, more=False)
+    change = listener.take()
+    assert change.more
+    assert len(change.text()) < 4000
+    assert change.cursor == 20_000
+    assert not listener.take()
+
+
+async def test_reader_survives_a_store_that_fails(store: StateStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    live = Live(store)
+    lines = messages(live, await live.listen(None, 0), 60)
+    await next_of(lines)
+    journal, failures = store.journal, 0
+
+    async def failing(*args: Any, **kwargs: Any) -> Any:
+        nonlocal failures
+        failures += 1
+        if failures <= 2:
+            raise StoreUnavailable("away")
+        return await journal(*args, **kwargs)
+
+    monkeypatch.setattr(store, "journal", failing)
+    await approve(store)
+    assert (await next_of(lines))[1]["items"] == ["ask-1"]
+    await lines.aclose()
+
+
+async def test_beats_and_ends() -> None:
+    live = Live(MemoryStateStore())
+    lines = messages(live, await live.listen(None, 0), 0.01)
+    assert (await next_of(lines))[0] == "here"
+    assert await anext(lines) == ": here\n\n"
+    live.close()
+    assert [line async for line in lines if not line.startswith(":")] == []
+
+
+@pytest.mark.parametrize("query", ["after=-1", "after=x", "age=-1", "age=nan", "after=99999999999999999999"])
+async def test_odd_questions(store: StateStore, query: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = app_as(store, Role.VIEWER)
+    app.state.live.close()
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        assert (await client.get(f"/live?{query}")).status_code in {422, 503}
+
+
+# Over a wire.
+
+
+@pytest_asyncio.fixture
+async def program(server: Server) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=server.url, headers={"Origin": server.url, "Accept": "application/json"}) as client:
+        await client.post("/sign-in", data={"token": server.link.partition("#")[2]})
+        client.headers["X-Treadle-Token"] = (await client.get("/session")).json()["token"]
+        yield client
+
+
+async def test_stream_ends_with_the_server(server: Server, program: httpx.AsyncClient) -> None:
+    async with program.stream("GET", "/live") as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        assert answer.headers["cache-control"] == "no-store"
+        lines = answer.aiter_lines()
+        await anext(lines)
+        began = time.monotonic()
+        assert await asyncio.to_thread(server.stop, signal.SIGTERM) == 0
+        assert time.monotonic() - began < 3
+        async for _ in lines:
+            pass
+
+
+# In a browser.
+
+
+@BROWSER
+async def test_change_in_another_process_shows_within_a_second(
+    browser_page: Page, server: Server, console_errors: list[str]
+) -> None:
+    count = browser_page.locator("nav .count.s-awaiting_review")
+    await browser_page.goto("/nowhere")
+    await expect(browser_page.locator("html")).to_have_attribute("data-live", "live")
+    console_errors.clear()
+    async with open_store(server.store) as store:
+        await approve(store)
+        await expect(count).to_have_text("2", timeout=1000)
+        await approve(store, "ask-2")
+        await expect(count).to_have_text("1", timeout=1500)
+
+
+@BROWSER
+async def test_server_goes_and_comes_back(
+    browser_page: Page, server: Server, start_server: Callable[..., Server], console_errors: list[str]
+) -> None:
+    banner = browser_page.get_by_role("status")
+    await browser_page.goto("/nowhere")
+    await expect(browser_page.locator("html")).to_have_attribute("data-live", "live")
+    await expect(banner).to_be_hidden()
+    await asyncio.to_thread(server.stop, signal.SIGKILL)
+    await expect(banner).to_contain_text("does not answer", timeout=5000)
+    async with open_store(server.store) as store:
+        await approve(store)
+    await asyncio.to_thread(start_server, server.store, "--port", server.url.rpartition(":")[2])
+    await expect(banner).to_be_hidden(timeout=10_000)
+    await expect(browser_page.locator("nav .count.s-awaiting_review")).to_have_text("2", timeout=3000)
+    console_errors.clear()
+
+
+@BROWSER
+async def test_two_tabs_share_one_stream(browser_page: Page, server: Server, console_errors: list[str]) -> None:
+    second = await browser_page.context.new_page()
+    streams: list[str] = []
+    second.on("request", lambda request: streams.append(request.url) if "/live?" in request.url else None)
+    await browser_page.goto("/nowhere")
+    await second.goto(f"{server.url}/nowhere")
+    async with open_store(server.store) as store:
+        await approve(store)
+    await second.bring_to_front()
+    await expect(second.locator("nav .count.s-awaiting_review")).to_have_text("2", timeout=3000)
+    assert streams == []
+    await browser_page.close()
+    await eventually(lambda: _is_there(streams), "the second tab listens itself")
+    console_errors.clear()
+
+
+async def _is_there(streams: list[str]) -> bool:
+    return bool(streams)
+
+
+@BROWSER
+async def test_signed_out_elsewhere(browser_page: Page, server: Server, browser: Browser, console_errors: list[str]) -> None:
+    await browser_page.goto("/nowhere")
+    await browser_page.evaluate("""async () => {
+      const { send } = await import('/static/http.js');
+      await send('POST', '/sign-out');
+      document.body.dispatchEvent(new CustomEvent('treadle:changed', { detail: {} }));
+    }""")
+    banner = browser_page.get_by_role("status")
+    await expect(banner).to_contain_text("nothing you typed is lost")
+    await expect(banner.get_by_role("link")).to_have_attribute("href", "/sign-in?next=%2Fnowhere")
+    console_errors.clear()
