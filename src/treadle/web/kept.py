@@ -10,8 +10,6 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 _MOST = 200
-_REST = 20
-"""While everything changes all the time, a twentieth of the time is spent on each answer and no more."""
 PACE_FRESH = 1.0
 """Seconds for which rates are good."""
 
@@ -21,13 +19,15 @@ class Kept:
 
     def __init__(self) -> None:
         self._made: OrderedDict[object, _Made] = OrderedDict()
-        self._changed = float("-inf")
 
-    async def get(self, key: object, seconds: float, make: Callable[[], Awaitable[T]]) -> T:
-        """What ``make`` gives, or gave for the same key no longer ago than so many seconds."""
+    async def get(self, key: object, seconds: float, make: Callable[[], Awaitable[T]], *, steady: bool = False) -> T:
+        """What ``make`` gives, or gave for the same key no longer ago than so many seconds.
+
+        What is ``steady`` is kept as long even while things change: rates and medians hardly do.
+        """
         known = self._made.get(key)
-        if known is None or self._is_over(known, seconds):
-            known = self._made[key] = _Made(make())
+        if known is None or time.monotonic() - known.at > seconds or known.has_failed:
+            known = self._made[key] = _Made(make(), is_steady=steady)
             self._made.move_to_end(key)
             while len(self._made) > _MOST:
                 self._made.popitem(last=False)
@@ -35,28 +35,18 @@ class Kept:
         made: T = await asyncio.shield(known.future)
         return made
 
-    def _is_over(self, made: _Made, seconds: float) -> bool:
-        now = time.monotonic()
-        if now - made.at > seconds or made.has_failed:
-            return True
-        return made.at <= self._changed and now - made.at > made.cost * _REST
-
     def expire(self) -> None:
-        """Something has changed: whoever asks from now on gets what is made from now on, unless that would never rest."""
-        self._changed = time.monotonic()
+        """Something has changed: whoever asks from now on gets what is made from now on."""
+        self._made = OrderedDict((key, made) for key, made in self._made.items() if made.is_steady)
 
 
 class _Made:
-    """What is being made, since when, and how long it took."""
+    """What is being made, and since when."""
 
-    def __init__(self, making: Awaitable[Any]) -> None:
+    def __init__(self, making: Awaitable[Any], *, is_steady: bool) -> None:
         self.at = time.monotonic()
-        self.cost = 0.0
+        self.is_steady = is_steady
         self.future: asyncio.Future[Any] = asyncio.ensure_future(making)
-        self.future.add_done_callback(self._done)
-
-    def _done(self, _: asyncio.Future[Any]) -> None:
-        self.cost = time.monotonic() - self.at
 
     @property
     def has_failed(self) -> bool:

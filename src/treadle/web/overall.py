@@ -60,8 +60,8 @@ async def everything(store: StateStore, kept: Kept) -> Everything:
 
 async def _read(store: StateStore, kept: Kept) -> Everything:
     shape, counts, workers = await store.shape(), await store.counts(), await store.workers()
-    pace: Pace = await kept.get("pace", PACE_FRESH, lambda: figures.pace(store))
-    took: Mapping[str, Durations] = await kept.get("durations", _SLOW, lambda: figures.durations(store))
+    pace: Pace = await kept.get("pace", PACE_FRESH, lambda: figures.pace(store), steady=True)
+    took: Mapping[str, Durations] = await kept.get("durations", _SLOW, lambda: figures.durations(store), steady=True)
     failed: Failures = await kept.get("failures", PACE_FRESH, lambda: failures(store, limit=200))
     first = await store.journal(EventFilter(), None, 1)
     return Everything(
