@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import quote
 
 from jinja2 import DictLoader, Environment, StrictUndefined
 
 from treadle.state import StageState
 from treadle.status import GLYPHS, WORDS, ago, lasted
+from treadle.web.segments import segment
 
 FOLDER = Path(__file__).parent / "templates"
 _KILO = 1000
@@ -58,7 +58,7 @@ ENVIRONMENT = Environment(
 )
 _FILTERS: dict[str, Callable[..., str]] = {
     "visible": visible,
-    "quoted": lambda text: quote(str(text), safe=""),
+    "quoted": lambda text: segment(str(text)),
     "ago": lambda moment: ago(moment, datetime.now(UTC)),
     "exact": _exact,
     "lasted": lasted,

@@ -5,19 +5,18 @@ from __future__ import annotations
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
 from treadle.event import EventKind
 from treadle.store import EventFilter, StateStore
-from treadle.web.asked import Blank
+from treadle.web.asked import Blank, Word
 from treadle.web.context import Store, Viewer, render
 from treadle.web.telling import tell
 
 router = APIRouter()
 _PAGE = 100
 _KNOWN = ("item", "stage", "kind")
-_Text = Annotated[str | None, Blank, Query(max_length=512)]
 _Kind = Annotated[EventKind | None, Blank]
 
 
@@ -51,8 +50,8 @@ async def events(
     request: Request,
     store: Store,
     who: Viewer,
-    item: _Text = None,
-    stage: _Text = None,
+    item: Word = None,
+    stage: Word = None,
     kind: _Kind = None,
     before: int | None = None,
 ) -> HTMLResponse:
@@ -67,8 +66,8 @@ async def events_part(
     request: Request,
     store: Store,
     who: Viewer,
-    item: _Text = None,
-    stage: _Text = None,
+    item: Word = None,
+    stage: Word = None,
     kind: _Kind = None,
     before: int | None = None,
 ) -> HTMLResponse:
