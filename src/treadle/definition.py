@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
+from treadle.artefact import MAX_ARTEFACT
 from treadle.codec import ANY, Codec, ItemCodec
 from treadle.errors import StageNotFound
 from treadle.gates import QualityGate
@@ -102,7 +103,7 @@ class Definition:
             stage: StageDefinition(
                 name=stage, body=nothing, handler=nothing, before=None, after=None, when=None,
                 needs=tuple(needs), feeds=tuple(other for other, its in stages.items() if stage in its),
-                codec=Codec(), retry=RetryBudget(), timeout=None, limit=None, uses=(), rate=None,
+                codec=Codec(most=MAX_ARTEFACT), retry=RetryBudget(), timeout=None, limit=None, uses=(), rate=None,
                 batch=None, batch_wait=0.0, executor=INLINE, handler_executor=INLINE,
                 version=None, priority=0, asks_leave=False, bare=False,
             )

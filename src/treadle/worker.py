@@ -17,7 +17,7 @@ from treadle.membership import Membership
 from treadle.source import Source
 from treadle.state import ItemState, Mode, Rest, Transition
 from treadle.store import Claimed, NewItem, StateStore
-from treadle.suspects import Suspects
+from treadle.suspects import ALONE, Suspects
 
 log: logging.Logger = logging.getLogger("treadle.worker")
 
@@ -307,6 +307,7 @@ class Worker:
             window=window,
             limits=self._limits,
             observe=observe if apart else self._observe,
+            alone=apart and window == ALONE,
         )
         task = asyncio.create_task(self._drive(driver))
         self._drivers[state.id] = (driver, task)

@@ -7,11 +7,12 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from treadle.artefact import parse, refer
 from treadle.clock import now_us
 from treadle.definition import Definition
 from treadle.errors import ItemNotFound, LeaseLost, StoreCorrupt, StoreError, StoreUnavailable
@@ -38,9 +39,18 @@ from treadle.store import (
     WorkerIdentity,
     WorkerRow,
 )
-from treadle.stores import sqlite_looking, sqlite_prune, sqlite_recent, sqlite_workers
+from treadle.stores import sqlite_artefacts, sqlite_looking, sqlite_prune, sqlite_recent, sqlite_workers
+from treadle.stores.artefact_files import ArtefactFiles, ArtefactMemory
 from treadle.stores.opening import Opening
-from treadle.stores.shared import check_rename, merge_attempts, other_workflow, removed_stages, taken_for_dead, workflow_event
+from treadle.stores.shared import (
+    check_rename,
+    merge_attempts,
+    naming,
+    other_workflow,
+    removed_stages,
+    taken_for_dead,
+    workflow_event,
+)
 from treadle.stores.sqlite_put import Tally, write_changes, write_rows
 from treadle.stores.sqlite_reading import NoWriter, open_for_reading
 from treadle.stores.sqlite_rows import (
@@ -91,6 +101,7 @@ class SqliteStateStore(StateStore):
 
     def __init__(self, path: str, con: Con, *, read_only: bool = False) -> None:
         self._path = path
+        self._files: ArtefactFiles | ArtefactMemory = ArtefactMemory() if path == ":memory:" else ArtefactFiles.of(path)
         self._names = Names()
         self._names.read(con)
         self._writer: Writer | NoWriter = NoWriter(path) if read_only else Writer(con, path, self._write_changes)
@@ -438,6 +449,32 @@ class SqliteStateStore(StateStore):
             return [sqlite_looking.listed(item, key) for key, item in found.items()]
 
         return await self._read(act)
+
+    # large artefacts
+
+    async def keep(self, state: ItemState, text: str) -> str:
+        data = await asyncio.to_thread(text.encode)
+        kept = await asyncio.to_thread(refer, data)
+        await self._write(lambda con: sqlite_artefacts.note(con, state.key, kept.reference))
+        await asyncio.to_thread(self._files.put, kept, data)
+        return kept.reference
+
+    async def pieces(self, item_id: str, stage: str, reference: str) -> AsyncIterator[bytes]:
+        self._check_open()
+        with naming(item_id, stage):
+            pieces = self._files.pieces(parse(reference))
+            try:
+                while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+                    yield piece
+            finally:
+                pieces.close()
+
+    async def collect(self) -> tuple[int, int]:
+        files = self._files
+        if isinstance(files, ArtefactFiles):
+            self._check_open()
+            return await asyncio.to_thread(sqlite_artefacts.collect, self._path, files)
+        return await self._write(lambda con: sqlite_artefacts.remove_unknown(con, files, files.digests()))
 
     async def prune(self, wanted: Pruning, after: int, limit: int) -> Pruned:
         if not wanted.dry_run and await self._read(sqlite_prune.has_leftovers):

@@ -12,12 +12,11 @@ from typing import Any
 
 from markupsafe import Markup
 
+from treadle.artefact import StoredArtefact
 from treadle.web.markdown import rendered
 
 MOST_TEXT = 20_000
 """Characters of a text that a page shows."""
-_MOST_JSON = 600_000
-"""Characters of JSON that are read for a tree: what is inline is smaller, what tools have written may not be."""
 _MOST_NODES = 800
 _MOST_WORD = 600
 _MOST_DEPTH = 12
@@ -70,24 +69,25 @@ class View:
     tree: Branch | None = None
     is_cut: bool = False
     size: int = 0
+    """Bytes, where that is known without looking."""
     media_type: str = ""
     fields: Sequence[tuple[str, str]] = ()
 
 
-def view(stored: str | None, schema: Mapping[str, Any]) -> View:
-    """The artefact that is stored as this JSON, shown as the schema of its type says."""
-    if stored is None:
+def view(value: Any, schema: Mapping[str, Any], *, head: str = "") -> View:
+    """The artefact, shown as the schema of its type says; of one that is kept beside the rows, ``head`` is the beginning."""
+    if value is None:
         return View(kind=Kind.NOTHING)
-    size = len(stored.encode(errors="replace"))
-    if len(stored) > _MOST_JSON:
-        return View(kind=Kind.TEXT, text=stored[:MOST_TEXT], is_cut=True, size=size)
-    value = json.loads(stored)
+    if isinstance(value, StoredArtefact):
+        if media_type_of(schema) in PREVIEWS:
+            return View(kind=Kind.PREVIEW, media_type=media_type_of(schema), size=value.size)
+        return View(kind=Kind.TEXT, text=head[:MOST_TEXT], is_cut=True, size=value.size)
     if isinstance(value, str):
-        return _text(value, media_type_of(schema), size)
+        return _text(value, media_type_of(schema), len(value.encode(errors="replace")))
     builder = _Tree()
     tree = builder.branch("", value, 0)
     fields = [] if not isinstance(value, dict) else _fields(value, schema)
-    return View(kind=Kind.TREE, tree=tree, is_cut=builder.is_cut, size=size, fields=fields)
+    return View(kind=Kind.TREE, tree=tree, is_cut=builder.is_cut, fields=fields)
 
 
 def _text(value: str, media_type: str, size: int) -> View:
@@ -116,9 +116,8 @@ def _field_schema(schema: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def preview(stored: str, schema: Mapping[str, Any], field: str | None) -> tuple[bytes, str] | None:
+def preview(value: Any, schema: Mapping[str, Any], field: str | None) -> tuple[bytes, str] | None:
     """The bytes and media type of a picture or PDF, where the type says that the artefact, or that field of it, is one."""
-    value = json.loads(stored)
     if field is not None:
         value, schema = (value.get(field) if isinstance(value, dict) else None), _field_schema(schema, field)
     media_type = media_type_of(schema)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncGenerator
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from pydantic import BaseModel, ConfigDict
 
+from treadle.artefact import StoredArtefact
 from treadle.dossier import Dossier, StagePart, child_attempts, child_page, dossier, stage_part, timeline
+from treadle.errors import StoreCorrupt
 from treadle.history import Attempt, word_of
 from treadle.outcome import CriterionResult
 from treadle.state import StageState
@@ -53,12 +56,12 @@ async def item_values(store: StateStore, item_id: str, asked: Asked) -> dict[str
     return {
         "item_id": item_id,
         "found": found,
-        "content": view(found.item, {}),
+        "content": view(None if found.item is None else json.loads(found.item), {}),
         "nodes": item_nodes(found),
         "times": lanes(times),
         "left_out": times.left_out,
         "part": part,
-        "made": None if part is None else view(part.artefact, part.schema),
+        "made": None if part is None else view(part.artefact, part.schema, head=await _head(store, item_id, part)),
         "attempts": [] if part is None else [AttemptView(attempt) for attempt in reversed(part.attempts)],
         "children": await _children(store, item_id, part, asked),
         "asked": asked,
@@ -87,6 +90,20 @@ async def _children(store: StateStore, item_id: str, part: StagePart | None, ask
     return {"page": page, "attempts": [AttemptView(attempt) for attempt in tried], "total": sum(part.children.values())}
 
 
+async def _head(store: StateStore, item_id: str, part: StagePart) -> str:
+    """The beginning of an artefact that is kept beside the rows."""
+    if not isinstance(part.artefact, StoredArtefact):
+        return ""
+    pieces = store.pieces(item_id, part.entry.name, part.artefact.reference)
+    try:
+        return (await anext(pieces, b"")).decode(errors="ignore")
+    except StoreCorrupt as error:
+        return str(error)
+    finally:
+        if isinstance(pieces, AsyncGenerator):
+            await pieces.aclose()
+
+
 class AttemptView:
     """An attempt with what a page shows of it."""
 
@@ -102,7 +119,7 @@ class AttemptView:
     @property
     def made(self) -> View:
         """What it made."""
-        return view(None if self.attempt.artefact is None else json.dumps(self.attempt.artefact, ensure_ascii=False), {})
+        return view(self.attempt.artefact, {})
 
 
 def _value(value: Any) -> str:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from jinja2 import DictLoader, Environment, StrictUndefined
+from markupsafe import Markup
 
 from treadle.state import StageState
 from treadle.status import GLYPHS, WORDS, ago, lasted
@@ -48,6 +49,11 @@ def _bytes(size: int) -> str:
     return f"{size / _KILO:,.0f} kB" if size < _KILO**2 else f"{size / _KILO**2:,.1f} MB"
 
 
+def _json_block(text: object) -> Markup:
+    """JSON as the content of a script element of type application/json, which nothing in it can end."""
+    return Markup(str(text).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))  # noqa: S704 - that is the point
+
+
 ENVIRONMENT = Environment(
     loader=DictLoader(_read()),
     autoescape=True,
@@ -56,7 +62,7 @@ ENVIRONMENT = Environment(
     lstrip_blocks=True,
     auto_reload=False,
 )
-_FILTERS: dict[str, Callable[..., str]] = {
+_FILTERS: dict[str, Callable[..., object]] = {
     "visible": visible,
     "quoted": lambda text: segment(str(text)),
     "ago": lambda moment: ago(moment, datetime.now(UTC)),
@@ -65,6 +71,7 @@ _FILTERS: dict[str, Callable[..., str]] = {
     "number": lambda n: f"{n:,}",
     "clock": _clock,
     "bytes": _bytes,
+    "json_block": _json_block,
 }
 ENVIRONMENT.filters |= _FILTERS
 ENVIRONMENT.globals |= {

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
-from treadle.dossier import stage_part
+from treadle.artefact import StoredArtefact
+from treadle.dossier import artefact_of, stage_part
 from treadle.errors import ItemNotFound
 from treadle.web.artefacts import preview
 from treadle.web.context import Store, Viewer, render
@@ -40,7 +42,8 @@ async def item_part(request: Request, store: Store, who: Viewer, item_id: str, a
 async def preview_artefact(store: Store, who: Viewer, item_id: str, stage: str, field: str | None = None) -> Response:
     """The picture or PDF that the stage made, where its type says that it is one."""
     part = await stage_part(store, item_id, stage)
-    found = None if part.artefact is None else preview(part.artefact, part.schema, field)
+    made = await artefact_of(store, item_id, stage) if isinstance(part.artefact, StoredArtefact) else part.artefact
+    found = await asyncio.to_thread(preview, made, part.schema, field)
     if found is None:
         raise HTTPException(404, f"stage {stage!r} of item {item_id!r} made no picture or PDF")
     return Response(found[0], media_type=found[1], headers=_ALONE)
