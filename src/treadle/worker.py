@@ -269,6 +269,9 @@ class Worker:
                 raise
             log.warning("cannot claim now, trying again: %s", error)
             return Claimed([], now_us() + _RETRY_US)
+        for state in claimed.items:
+            if state.lost is not None:
+                decide.count(self._surroundings.flow, state)
         if claimed.mode is not self._mode:
             self._mode = claimed.mode
             log.info("this store is %s", claimed.mode.value)

@@ -110,7 +110,7 @@ def tell_later() -> None:
 
     def apart(self: Any, con: Any, changes: Sequence[tuple[ItemState, Transition]]) -> list[Exception | None]:
         before, held[:] = held[:], [(state, Transition(change.at, events=change.events)) for state, change in changes]
-        sqlite_put.write_rows(con, self._names, before)
+        sqlite_put.write_rows(con, self._names, self._starts, before)
         return real(self, con, [(state, change._replace(events=())) for state, change in changes])
 
     sqlite.SqliteStateStore._write_changes = apart  # type: ignore[method-assign]

@@ -13,6 +13,7 @@ from treadle.decide.draft import (
     RUNNING,
     SKIPPED,
 )
+from treadle.decide.recovery import presume
 from treadle.decide.settling import Settling
 from treadle.decide.straight import straight
 from treadle.definition import Definition
@@ -27,8 +28,10 @@ from treadle.state import (
 
 
 def count(flow: Definition, state: ItemState) -> None:
-    """Fill the counters that ``apply`` keeps up to date; done once when an item is claimed."""
+    """Fill the counters that ``apply`` keeps up to date; done when an item has been claimed."""
     state.asking.clear()
+    if state.lost is not None:
+        presume(flow, state)
     if not state.stages:
         state.unmet, state.running = dict(flow.needed), 0
         return
