@@ -169,3 +169,22 @@ async def browser_page(browser: Browser, server: Server, console_errors: list[st
         await page.wait_for_url(f"{server.url}/")
         yield page
         assert not console_errors, f"the page's console: {console_errors}"
+
+
+AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
+_AXE_RUN = """async () => (await axe.run({ resultTypes: ['violations'] })).violations
+  .filter((found) => ['serious', 'critical'].includes(found.impact))
+  .map((found) => `${found.id}: ${found.nodes.map((node) => node.html + ' ' + node.failureSummary).join(' | ')}`)"""
+
+
+async def assert_accessible(page: Page) -> None:
+    """axe-core finds nothing serious on the page as it is now."""
+    await page.evaluate(AXE.read_text("utf-8"))
+    found = await page.evaluate(_AXE_RUN)
+    assert not found, "\n".join(found)
+
+
+async def assert_fits(page: Page) -> None:
+    """Nothing of the page lies to the right of the screen."""
+    wide, screen = await page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+    assert wide <= screen, f"{wide} px on a screen of {screen}"
