@@ -158,6 +158,13 @@ class Forked:
         if self.code is None:
             os.kill(self.pid, number)
 
+    def stop(self) -> bool:
+        """Whether it stands still, and has not ended before; the signal alone would take effect a moment later."""
+        os.kill(self.pid, signal.SIGSTOP)
+        return (
+            until(lambda: Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] in "TZ") and self.code is None
+        )
+
     def kill(self) -> bool:
         """It has ended; whether that was our doing."""
         if self.code is not None:

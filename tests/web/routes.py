@@ -15,7 +15,14 @@ from starlette.routing import Mount, Route
 from treadle.web import Role
 
 SAFE = {"GET", "HEAD", "OPTIONS"}
-ANSWERS = {"item_id": "done-1", "key": "ask-1:summary", "stage": "summary", "path": "treadle.css", "place": "0"}
+ANSWERS = {
+    "item_id": "done-1",
+    "key": "ask-1:summary",
+    "stage": "summary",
+    "its_stage": "summary",
+    "path": "treadle.css",
+    "place": "0",
+}
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
 from jinja2 import DictLoader, Environment, StrictUndefined
+from markupsafe import Markup
 
 from treadle.state import StageState
 from treadle.status import GLYPHS, WORDS, ago, lasted
@@ -35,6 +36,11 @@ def _exact(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(sep=" ", timespec="seconds").replace("+00:00", " UTC")
 
 
+def _json_block(text: object) -> Markup:
+    """JSON as the content of a script element of type application/json, which nothing in it can end."""
+    return Markup(str(text).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))  # noqa: S704 - that is the point
+
+
 ENVIRONMENT = Environment(
     loader=DictLoader(_read()),
     autoescape=True,
@@ -43,14 +49,16 @@ ENVIRONMENT = Environment(
     lstrip_blocks=True,
     auto_reload=False,
 )
-ENVIRONMENT.filters |= {
+_FILTERS: dict[str, Callable[..., object]] = {
     "visible": visible,
     "quoted": lambda text: quote(str(text), safe=""),
     "ago": lambda moment: ago(moment, datetime.now(UTC)),
     "exact": _exact,
     "lasted": lasted,
     "number": lambda n: f"{n:,}",
+    "json_block": _json_block,
 }
+ENVIRONMENT.filters |= _FILTERS
 ENVIRONMENT.globals |= {
     "glyph": GLYPHS,
     "word": lambda state: WORDS.get(StageState(state), StageState(state).value),

@@ -22,7 +22,7 @@ export async function refreshToken() {
  * A request with a JSON body; resolves to the Response whatever its status. Rejects only where the server was not reached.
  * @param {string} method
  * @param {string} path below this app, such as '/api/v1/reviews/bulk'
- * @param {unknown} [body]
+ * @param {unknown} [body] a string is JSON already
  * @param {Record<string, string>} [headers]
  */
 export async function send(method, path, body, headers = {}) {
@@ -34,7 +34,7 @@ export async function send(method, path, body, headers = {}) {
       ...(body === undefined ? {} : { 'Content-Type': 'application/json' }),
       ...headers,
     },
-    body: body === undefined ? undefined : JSON.stringify(body),
+    body: body === undefined || typeof body === 'string' ? body : JSON.stringify(body),
   });
   const answer = await ask();
   if (answer.status !== 403 || !answer.headers.has('X-Treadle-Stale')) return answer;

@@ -1,0 +1,229 @@
+// What a person types about the review before them: an edit of its result, or a reason. All of it is a draft until it was sent.
+
+import { url } from './http.js';
+import { showDifference } from './inbox-diff.js';
+import { draftOf, dropDraft, keepDraft } from './inbox-drafts.js';
+import { library, openEditor } from './inbox-form.js';
+import { told } from './inbox-queue.js';
+
+const $ = (id) => document.getElementById(id);
+const WORDS = {
+  reject: { label: 'Why reject?', send: 'Reject' },
+  changes: { label: 'What should the next attempt do better?', send: 'Ask again' },
+};
+
+let editor = null;
+let awaited = 0;
+let given = null;
+let saving = 0;
+let before = null;
+let about = null;
+let reasonKind = null;
+
+export const isEditing = () => editor !== null;
+/** Whether a form is about to be there: what is typed meanwhile means no keys. */
+export const isOpening = () => awaited > 0;
+export const isReasoning = () => reasonKind !== null;
+
+function keep(kind, text, base) {
+  const isKept = keepDraft(about.key, { kind, text, base, revision: about.revision, digest: about.digest });
+  if (!isKept) note('This browser keeps no more: what you type is lost when you close the page.');
+  told();
+}
+
+/** An edit that was begun goes on where it was left; without one it begins with what waits. */
+export async function startEdit(review, how) {
+  awaited += 1;
+  try {
+    await open(review, how);
+  } finally {
+    awaited -= 1;
+  }
+}
+
+async function open(review, { focus = true } = {}) {
+  if (editor) return focus && editor.focus();
+  stopReason();
+  about = review;
+  const mine = review;
+  given = await editingOf(review);
+  if (mine !== about || !given || editor) return;
+  const draft = draftOf(review.key);
+  const isMine = draft?.kind === 'edit';
+  before = given.text;
+  $('result').hidden = true;
+  $('edit').hidden = false;
+  $('edit-problems').hidden = true;
+  $('approve-words').textContent = 'Approve with edits';
+  $('edit-diff').textContent = '';
+  const opened = await openEditor($('edit-form'), given, isMine ? draft.text : given.text, typed);
+  if (mine !== about) return opened.close();
+  editor = opened;
+  note(editor.why ?? '');
+  if (isMine && draft.digest !== review.digest) noteChange(draft);
+  showDifference($('edit-diff'), before, editor.text());
+  if (focus) editor.focus();
+}
+
+async function editingOf(review) {
+  const embedded = $('editing');
+  if (embedded) return JSON.parse(embedded.textContent);
+  const answer = await fetch(url(`/parts/inbox/editing/${encodeURIComponent(review.key)}`)).catch(() => null);
+  return answer?.ok ? answer.json() : null;
+}
+
+function typed(text) {
+  if (!editor && text === before) return;
+  clearTimeout(saving);
+  const { key } = about;
+  saving = setTimeout(() => {
+    if (!editor || about.key !== key) return;
+    save();
+    showDifference($('edit-diff'), before, editor.text());
+  }, 150);
+}
+
+function save() {
+  if (editor && editor.text() !== before) keep('edit', editor.text(), before);
+}
+
+/** Nothing typed waits for its moment to be kept. */
+export function saveNow() {
+  clearTimeout(saving);
+  save();
+  if (reasonKind && $('reason-text').value !== $('reason-text').defaultValue) keep(reasonKind, $('reason-text').value, '');
+}
+
+function note(text) {
+  $('edit-note').hidden = !text;
+  $('edit-note').textContent = text;
+}
+
+function noteChange(draft) {
+  note('The result is another one since you began. What changed in it is shown here; your text below is as you left it.');
+  const lines = document.createElement('div');
+  lines.className = 'diff';
+  showDifference(lines, draft.base, before);
+  $('edit-note').append(lines);
+}
+
+/** The form is away; what was typed stays a draft. */
+export function stopEdit() {
+  if (!editor) return;
+  saveNow();
+  editor.close();
+  editor = null;
+  $('edit').hidden = true;
+  $('result').hidden = false;
+  $('approve-words').textContent = 'Approve';
+}
+
+/** The edit as JSON text; null where it cannot be sent, and says why. */
+export function edited() {
+  const problems = editor.problems();
+  if (problems.length) {
+    showProblems(problems);
+    return null;
+  }
+  return editor.text();
+}
+
+export const isUnchanged = () => editor.text() === before;
+
+/** What is wrong stands where it belongs. */
+export function showProblems(problems) {
+  const rest = editor ? editor.show(problems) : problems;
+  const list = document.createElement('ul');
+  list.append(...rest.map((problem) => Object.assign(document.createElement('li'), { textContent: problem })));
+  $('edit-problems').replaceChildren(list);
+  $('edit-problems').hidden = rest.length === 0;
+}
+
+function showReason(isShown) {
+  $('reason').hidden = !isShown;
+  $('actions').hidden = isShown;
+}
+
+/** Ask for the words of a rejection or a request for changes. */
+export function startReason(review, kind, { focus = true } = {}) {
+  stopEdit();
+  about = review;
+  const draft = draftOf(review.key);
+  const suggested = kind === 'reject' ? review.reason : review.guidance;
+  const field = $('reason-text');
+  reasonKind = kind;
+  field.value = draft?.kind === kind ? draft.text : suggested;
+  field.defaultValue = draft?.kind === kind ? '' : suggested;
+  if (draft?.kind !== kind) field.value = suggested;
+  $('reason-label').textContent = WORDS[kind].label;
+  $('reason-send').firstChild.textContent = `${WORDS[kind].send} `;
+  showReason(true);
+  if (focus) { field.focus(); field.select(); }
+}
+
+/** The words, with their kind; null where there are none. */
+export const reason = () => ({ kind: reasonKind, text: $('reason-text').value.trim() });
+
+export function stopReason() {
+  if (!reasonKind) return;
+  saveNow();
+  reasonKind = null;
+  showReason(false);
+}
+
+/** Nothing of this review is typed any more. */
+export function forget(key) {
+  clearTimeout(saving);
+  dropDraft(key);
+  if (editor && about?.key === key) {
+    editor.close();
+    editor = null;
+  }
+  if (about?.key === key) {
+    reasonKind = null;
+    showReason(false);
+  }
+  $('approve-words').textContent = 'Approve';
+  told();
+}
+
+/** The edit is given up, and what waits stands there again. */
+export function discard() {
+  if (!editor) return;
+  const { key } = about;
+  clearTimeout(saving);
+  dropDraft(key);
+  before = editor.text();
+  stopEdit();
+  told();
+}
+
+/** Another review comes: what was typed about this one is a draft. */
+export function leave() {
+  stopEdit();
+  stopReason();
+  about = null;
+}
+
+/** What lies unsent of this review is open again, without taking the focus. */
+export async function restore(review) {
+  const draft = draftOf(review.key);
+  if (!draft || draft.shut || !review.may) return;
+  if (draft.kind === 'edit') await startEdit(review, { focus: false });
+  else startReason(review, draft.kind, { focus: false });
+}
+
+$('reason-text').addEventListener('input', () => {
+  clearTimeout(saving);
+  saving = setTimeout(saveNow, 150);
+});
+$('reason-text').addEventListener('keydown', (event) => {
+  if (event.key === 'Enter' && !event.shiftKey && !event.isComposing && !event.repeat) {
+    event.preventDefault();
+    $('reason').requestSubmit();
+  }
+});
+(window.requestIdleCallback ?? setTimeout)(() => library().catch(() => {}));
+addEventListener('pagehide', saveNow);
+document.addEventListener('visibilitychange', saveNow);
+

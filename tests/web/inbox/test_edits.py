@@ -1,0 +1,138 @@
+"""Edits: a form from the schema, the difference before it is sent, problems where they belong, nothing lost."""
+
+from __future__ import annotations
+
+from playwright.async_api import expect
+
+from tests.web.conftest import BROWSER
+from tests.web.inbox.conftest import Desk
+from treadle import Inbox, RequestChanges
+from treadle.state import Decided
+
+pytestmark = BROWSER
+
+
+async def test_an_edit_shows_its_difference_and_is_sent_with_a(desk: Desk) -> None:
+    await desk.open()
+    await desk.press("e")
+    await expect(desk.page.get_by_label("Expression")).to_be_focused()
+    await desk.press("Control+a")
+    await desk.type("BSD-2-Clause")
+    await desk.page.get_by_label("Holders").fill("David Goodger\nthe contributors")
+    await desk.page.get_by_label("Notice").check()
+    diff = desk.page.locator("#edit-diff")
+    await expect(diff.locator(".removed").first).to_contain_text('"expression": "CC-PDDC"')
+    await expect(diff.locator(".added").first).to_contain_text('"expression": "BSD-2-Clause"')
+    await expect(desk.page.locator("[data-act=approve]")).to_contain_text("Approve with edits")
+    await desk.press("a")
+    await desk.is_at("paper-2")
+    review = await desk.decided("paper-1")
+    assert review.decision is Decided.APPROVE_WITH_EDITS
+    assert review.edited == {
+        "expression": "BSD-2-Clause", "confidence": 0.62, "holders": ["David Goodger", "the contributors"], "family": "permissive", "notice": True,
+    }  # fmt: skip
+    assert {change["path"] for change in review.patch or ()} == {"/expression", "/holders/1", "/notice"}
+
+
+async def test_an_edit_that_changes_nothing_is_an_approval(desk: Desk) -> None:
+    await desk.open()
+    await desk.press("e")
+    await expect(desk.page.get_by_label("Expression")).to_be_focused()
+    await desk.press("Escape", "a")
+    assert (await desk.decided("paper-1")).decision is Decided.APPROVE
+
+
+async def test_an_edit_that_was_put_aside_is_not_passed_over(desk: Desk) -> None:
+    await desk.open()
+    await desk.press("e")
+    await desk.page.get_by_label("Expression").fill("ISC")
+    await desk.press("Escape", "Escape")
+    await expect(desk.page.locator("#edit")).to_be_hidden()
+    await desk.press("a")
+    await desk.says("Here is your edit, which is not sent yet")
+    assert (await desk.look("paper-1")).is_open
+    await desk.page.get_by_role("button", name="Discard it").click()
+    await expect(desk.page.locator("#edit")).to_be_hidden()
+    await desk.press("a")
+    assert (await desk.decided("paper-1")).decision is Decided.APPROVE
+
+
+async def test_what_does_not_fit_is_said_at_its_field_and_nothing_is_sent(desk: Desk, console_errors: list[str]) -> None:
+    await desk.open()
+    await desk.press("e")
+    await desk.page.get_by_label("Confidence").fill("")
+    await desk.press("Escape", "a")
+    await expect(desk.page.locator("#edit")).to_contain_text("Value must be of type number")
+    await desk.page.get_by_label("Confidence").fill("0.9")
+    await desk.page.get_by_label("Expression").fill("nonsense")
+    await desk.press("Escape", "a")
+    problem = desk.page.locator(".server-problem")
+    await expect(problem).to_contain_text("no licence is called that")
+    field = desk.page.get_by_label("Expression")
+    await expect(field).to_be_focused()
+    await expect(field).to_have_attribute("aria-invalid", "true")
+    assert await field.get_attribute("aria-describedby") == await problem.get_attribute("id")
+    assert all("422" in error for error in console_errors)
+    console_errors.clear()
+    await field.fill("")
+    await desk.press("Escape", "a")
+    assert (await desk.decided("paper-1")).edited["expression"] is None, "an empty optional text is none"
+
+
+async def test_what_is_typed_outlives_the_page(desk: Desk) -> None:
+    await desk.open()
+    await desk.press("e")
+    await desk.page.get_by_label("Expression").fill("MIT AND ISC")
+    await expect(desk.page.locator(".queue-row.chosen .queue-draft")).to_be_visible()
+    await desk.page.reload()
+    await expect(desk.page.get_by_label("Expression")).to_have_value("MIT AND ISC")
+    await desk.press("j")
+    await desk.is_at("paper-2")
+    await desk.press("r")
+    await desk.type("half a reas")
+    await desk.press("Escape", "k")
+    await expect(desk.page.get_by_label("Expression")).to_have_value("MIT AND ISC")
+    await desk.press("j")
+    await expect(desk.page.locator("#reason-text")).to_have_value("half a reas")
+    await desk.page.locator("#reason-text").fill("half a reason")
+    await desk.page.locator("#reason-send").click()
+    await desk.decided("paper-2")
+    await desk.press("u")
+    await desk.is_at("paper-2")
+    await expect(desk.page.locator("#reason-text")).to_have_value("half a reason")
+
+
+async def test_another_question_keeps_what_was_typed_and_shows_what_changed(desk: Desk, console_errors: list[str]) -> None:
+    await desk.open()
+    await desk.press("e")
+    await desk.page.get_by_label("Expression").fill("mine")
+    await expect(desk.page.locator("#edit-diff .added")).to_contain_text("mine")
+
+    async def elsewhere(inbox: Inbox) -> None:
+        reader = await desk.page.locator("#inbox").get_attribute("data-reader") or ""
+        await inbox.decide("paper-1", "identify", RequestChanges("again"), reviewer=reader)
+
+    await desk.act(elsewhere)
+    await desk.press("Escape", "a")
+    await desk.says("sent back for changes by")
+    assert all("409" in error for error in console_errors)
+    console_errors.clear()
+    await desk.page.reload()
+    await expect(desk.page.locator(".answer")).to_contain_text("Sent back for changes")
+    draft = await desk.page.evaluate("Object.entries(localStorage).find(([name]) => name.endsWith('paper-1/identify'))[1]")
+    assert "mine" in draft
+
+
+async def test_values_that_no_form_holds_are_edited_as_json_to_the_last_digit(desk: Desk) -> None:
+    await desk.open("raw-1", "raw")
+    await desk.press("e")
+    field = desk.page.get_by_label("The result as JSON")
+    await expect(field).to_be_focused()
+    text = await field.input_value()
+    assert str(2**60 + 1) in text
+    await field.fill("{not json")
+    await desk.press("Escape", "a")
+    await expect(desk.page.locator("#edit-problems")).to_contain_text("This is not JSON")
+    await field.fill(text.replace("as it is", "as it should be"))
+    await desk.press("Escape", "a")
+    assert (await desk.decided("raw-1", "raw")).edited == {"big": 2**60 + 1, "text": "as it should be"}
