@@ -10,8 +10,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,9 @@ import treadle
 from tests.web.pipeline import SAMPLE, letters
 from treadle import StateStore, Workflow, open_store
 from treadle.web import Principal, Role, create_app
+from treadle.web import server as web_server
+from treadle.web.door import OwnDoor
+from treadle.web.private import private_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = f"{ROOT / 'tests' / 'web' / 'pipeline.py'}:letters"
@@ -86,18 +91,27 @@ async def eventually(holds: Callable[[], Awaitable[Any]], what: str, seconds: fl
 
 @dataclass
 class Server:
-    """``treadle serve`` in a process of its own; ``link`` signs in, once."""
+    """A server of ``store`` at ``url``; ``link`` signs in, once."""
 
-    process: subprocess.Popen[str]
     url: str
     link: str
     store: Path
+    end: Callable[[int], int]
 
     def stop(self, how: int = signal.SIGTERM) -> int:
         """It has ended, and this is its exit code."""
-        if self.process.poll() is None:
-            self.process.send_signal(how)
-        return self.process.wait(20)
+        return self.end(how)
+
+
+def _end_of(process: subprocess.Popen[str]) -> Callable[[int], int]:
+    def end(how: int) -> int:
+        if process.poll() is None:
+            process.send_signal(how)
+        assert process.stderr is not None
+        process.stderr.close()
+        return process.wait(20)
+
+    return end
 
 
 @pytest.fixture
@@ -117,7 +131,7 @@ def start_server() -> Iterator[Callable[..., Server]]:
         while (line := process.stderr.readline()) and time.monotonic() < until:
             said += line
             if found := re.search(r"http://\S+", line):
-                started.append(Server(process, found[0].partition("/sign-in")[0], found[0], store))
+                started.append(Server(found[0].partition("/sign-in")[0], found[0], store, _end_of(process)))
                 return started[-1]
         process.kill()
         raise AssertionError(f"treadle serve did not start: {said}")
@@ -125,14 +139,38 @@ def start_server() -> Iterator[Callable[..., Server]]:
     yield start
     for server in started:
         server.stop(signal.SIGKILL)
-        assert server.process.stderr is not None
-        server.process.stderr.close()
 
 
 @pytest.fixture
-def server(store_path: Path, start_server: Callable[..., Server]) -> Server:
-    """A server over this test's own store."""
-    return start_server(store_path)
+def server(store_path: Path) -> Iterator[Server]:
+    """A server over this test's own store, in a thread: what ``treadle serve`` does, without starting a process."""
+    door = OwnDoor(private_folder(str(store_path)), owner="me")
+    with web_server.listen("127.0.0.1", 0) as listening:
+        at = web_server.address("127.0.0.1", listening.getsockname()[1])
+        link = door.write_link(f"http://{at}")
+        assert link is not None
+        started: Future[tuple[web_server.Server, asyncio.AbstractEventLoop]] = Future()
+
+        async def serve() -> None:
+            async with open_store(store_path) as store:
+                serving = web_server.Server(create_app(store, letters, door=door, hosts=web_server.names_of(at)))
+                serving.on_start = lambda: started.set_result((serving, asyncio.get_running_loop()))
+                await serving.serve([listening])
+
+        thread = threading.Thread(target=lambda: asyncio.run(serve()), name="web-server")
+        thread.start()
+        serving, loop = started.result(20)
+
+        def end(how: int) -> int:
+            with contextlib.suppress(RuntimeError):  # its loop has ended
+                loop.call_soon_threadsafe(serving.stop)
+                if how == signal.SIGKILL:
+                    loop.call_soon_threadsafe(serving.stop)
+            thread.join(20)
+            return 0
+
+        yield Server(f"http://{at}", link, store_path, end)
+        end(signal.SIGKILL)
 
 
 # The browser lives in the session's event loop: mark modules that use it with pytestmark = BROWSER from here.

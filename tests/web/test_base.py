@@ -158,7 +158,7 @@ async def test_link_signs_in_once(empty_page: Page, server: Server, browser: Bro
 async def test_sign_out(browser_page: Page, console_errors: list[str]) -> None:
     await browser_page.goto("/sign-in")
     await browser_page.get_by_role("button", name="Sign out").click()
-    await expect(browser_page.get_by_role("heading", name="Sign in")).to_be_visible()
+    await expect(browser_page.get_by_role("heading", name="Sign in", exact=True)).to_be_visible()
     assert await browser_page.context.cookies() == []
     console_errors.clear()
 
