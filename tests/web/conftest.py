@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import getpass
 import os
 import re
 import shutil
@@ -107,9 +108,10 @@ def _end_of(process: subprocess.Popen[str]) -> Callable[[int], int]:
     def end(how: int) -> int:
         if process.poll() is None:
             process.send_signal(how)
+        code = process.wait(20)
         assert process.stderr is not None
         process.stderr.close()
-        return process.wait(20)
+        return code
 
     return end
 
@@ -141,10 +143,10 @@ def start_server() -> Iterator[Callable[..., Server]]:
         server.stop(signal.SIGKILL)
 
 
-@pytest.fixture
-def server(store_path: Path) -> Iterator[Server]:
-    """A server over this test's own store, in a thread: what ``treadle serve`` does, without starting a process."""
-    door = OwnDoor(private_folder(str(store_path)), owner="me")
+@contextlib.contextmanager
+def serving(store_path: Path, workflow: Workflow) -> Iterator[Server]:
+    """A server in a thread: what ``treadle serve`` does, without starting a process."""
+    door = OwnDoor(private_folder(str(store_path)), owner=getpass.getuser())
     with web_server.listen("127.0.0.1", 0) as listening:
         at = web_server.address("127.0.0.1", listening.getsockname()[1])
         link = door.write_link(f"http://{at}")
@@ -153,7 +155,7 @@ def server(store_path: Path) -> Iterator[Server]:
 
         async def serve() -> None:
             async with open_store(store_path) as store:
-                serving = web_server.Server(create_app(store, letters, door=door, hosts=web_server.names_of(at)))
+                serving = web_server.Server(create_app(store, workflow, door=door, hosts=web_server.names_of(at)))
                 serving.on_start = lambda: started.set_result((serving, asyncio.get_running_loop()))
                 await serving.serve([listening])
 
@@ -171,6 +173,13 @@ def server(store_path: Path) -> Iterator[Server]:
 
         yield Server(f"http://{at}", link, store_path, end)
         end(signal.SIGKILL)
+
+
+@pytest.fixture
+def server(store_path: Path) -> Iterator[Server]:
+    """A server over this test's own store."""
+    with serving(store_path, letters) as found:
+        yield found
 
 
 # The browser lives in the session's event loop: mark modules that use it with pytestmark = BROWSER from here.
