@@ -206,8 +206,11 @@ def console_errors() -> list[str]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def browser_page(browser: Browser, server: Server, console_errors: list[str]) -> AsyncIterator[Page]:
+async def browser_page(
+    browser: Browser, server: Server, start_server: Callable[..., Server], console_errors: list[str]
+) -> AsyncIterator[Page]:
     """A page signed in at ``server`` as its operator; the test fails where the page's console says an error."""
+    del start_server  # what it starts must not end before the page does
     async with await browser.new_context(base_url=server.url, reduced_motion="reduce") as context:
         page = await context.new_page()
         page.on("console", lambda message: console_errors.append(message.text) if message.type == "error" else None)
