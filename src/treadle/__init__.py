@@ -10,6 +10,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from treadle.artefact import StoredArtefact as StoredArtefact
     from treadle.calibration import GateRecord as GateRecord
     from treadle.calibration import gate_records as gate_records
     from treadle.criteria import criterion as criterion
@@ -84,6 +85,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "artefact": ("StoredArtefact",),
     "calibration": ("GateRecord", "gate_records"),
     "criteria": ("criterion", "fits_schema", "fits_type", "judge", "spot_check"),
     "engine": ("Engine",),

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from treadle.artefact import is_reference
 from treadle.batches import Batches
 from treadle.clock import now_us
 from treadle.codec import ANY, Codec, bad_name
-from treadle.definition import INLINE, PROCESS, Definition
-from treadle.errors import InvalidArtefact
+from treadle.definition import INLINE, PROCESS, Definition, StageDefinition
+from treadle.errors import InvalidArtefact, StoreCorrupt
 from treadle.executor import Processes, Threads
 from treadle.failure import describe, safe_text
 from treadle.gates import GateContext, StageOutput, checked
@@ -75,29 +76,49 @@ class Subject:
             self._item = self.flow.items.decode(self.state.id, self.state.payload or "null")
         return self._item
 
-    def artefact(self, stage: str) -> Any:
-        """What a finished stage made, as its return type says; ``None`` if it was skipped or made nothing."""
+    def artefact(self, stage: str, texts: Mapping[str, str]) -> Any:
+        """What a finished stage made, as its return type says; ``None`` if it was skipped or made nothing.
+
+        ``texts`` are those of large artefacts, by what stands for them in the rows.
+        """
         where = f"the artefact of stage {stage!r} of item {self.state.id!r} as stored"
         row = self.state.stages.get(stage)
         codec = self.flow.stages[stage].codec
         if row is not None and row.fan_out and row.artefact is None:
             board = self.state.boards.get(stage)
             children = board.rows if board is not None else []
-            return {child.name: None if child.artefact is None else codec.decode(child.artefact, where) for child in children}
-        if row is not None and row.fan_out and row.artefact is not None:
+            return {
+                child.name: None if child.artefact is None else codec.decode(texts.get(child.artefact, child.artefact), where)
+                for child in children
+            }
+        if row is None or row.artefact is None:
+            return None
+        text = texts.get(row.artefact, row.artefact) if texts else row.artefact
+        if row.fan_out:
             # A person put this in the place of what the children made.
-            edited: dict[str, Any] = json.loads(row.artefact)
+            edited: dict[str, Any] = json.loads(text)
             return {name: None if made is None else codec.decode(json.dumps(made), where) for name, made in edited.items()}
-        return None if row is None or row.artefact is None else codec.decode(row.artefact, where)
+        return codec.decode(text, where)
+
+    def large(self, stages: Iterable[str]) -> list[tuple[str, str]]:
+        """These stages, as often as they made something that is kept beside the rows, each with what stands for it."""
+        found: list[tuple[str, str]] = []
+        for stage in stages:
+            row, board = self.state.stages.get(stage), self.state.boards.get(stage)
+            whole = row is None or row.artefact is not None or board is None
+            rows: Sequence[StageRow | SubtaskRow] = [] if row is None else [row] if whole or board is None else board.rows
+            found += [(stage, made.artefact) for made in rows if made.artefact is not None and is_reference(made.artefact)]
+        return found
 
 
 class Call:
     """One attempt while it runs; ``row`` is the unit's, marked as running.
 
-    ``history`` is the unit's attempts before this one; ``raised`` what already went wrong before the body's turn.
+    ``history`` is the unit's attempts before this one; ``raised`` what already went wrong before the body's turn; ``texts``
+    are those of the large artefacts it needs (see ``needs_of``).
     """
 
-    __slots__ = ("_ctx", "_history", "_raised", "_row", "_stage", "_subject", "_surroundings", "_unit")
+    __slots__ = ("_ctx", "_history", "_raised", "_row", "_stage", "_subject", "_surroundings", "_texts", "_unit")
 
     def __init__(
         self,
@@ -108,7 +129,9 @@ class Call:
         *,
         history: Sequence[AttemptRow] = (),
         raised: BaseException | None = None,
+        texts: Mapping[str, str] = {},
     ) -> None:
+        self._texts = texts
         self._surroundings = surroundings
         self._subject = subject
         self._unit = unit
@@ -165,7 +188,7 @@ class Call:
             elif source == OUTCOME:
                 values[source] = outcome
             else:
-                values[source] = self._subject.artefact(source)
+                values[source] = self._subject.artefact(source, self._texts)
         return values
 
     async def _whole(self) -> Any:
@@ -234,7 +257,7 @@ class Call:
 
     async def _in_process(self, began: int) -> AttemptRow:
         assert self._surroundings.processes is not None  # noqa: S101 - the caller looked
-        job = to_job(self._subject, self._unit, self._row, self._history)
+        job = to_job(self._subject, self._unit, self._row, self._history, self._texts)
         answer = await self._within_time(self._surroundings.processes.run(job, self._progress))
         fields = AttemptRow(*answer)
         return fields._replace(how=Ended(fields.how), started=began, ended=now_us())
@@ -255,7 +278,7 @@ class Call:
                 subtask=subtask,
                 feedback=self._feedback(),
                 previous_attempts=[read_attempt(past) for past in self._history],
-                upstream=Upstream(self._stage.needs, self._subject.artefact),
+                upstream=Upstream(self._stage.needs, lambda stage: self._subject.artefact(stage, self._texts)),
                 state=self._surroundings.state,
                 on_progress=self._progress,
                 run=row.reruns,
@@ -361,7 +384,8 @@ class Call:
             worth = budget.is_worth_retrying(error)
         except Exception as broken:
             worth, line = False, f"{line} (and its retry_on raised {type(broken).__name__}: {broken})"
-        retry = isinstance(error, RetryLater) or (worth and not isinstance(error, PermanentError))
+        # Bytes that are gone stay gone until somebody puts them back.
+        retry = isinstance(error, RetryLater) or (worth and not isinstance(error, PermanentError | StoreCorrupt))
         try:
             metrics = self._metrics()
         except InvalidArtefact:
@@ -372,13 +396,20 @@ class Call:
         )  # fmt: skip
 
 
-async def wanted(surroundings: Surroundings, subject: Subject, stage: str) -> bool | BaseException:
+def needs_of(stage: StageDefinition) -> Sequence[str]:
+    """The stages whose artefacts an attempt may read: those it names, or all it waits for if it takes the context."""
+    signatures = (stage.body, stage.handler, stage.before, stage.after, stage.when)
+    sources = {source for signature in signatures if signature is not None for source in signature.sources}
+    return stage.needs if CTX in sources else [need for need in stage.needs if need in sources]
+
+
+async def wanted(surroundings: Surroundings, subject: Subject, stage: str, texts: Mapping[str, str]) -> bool | BaseException:
     """Whether the stage's ``when`` says that it should run; what ``when`` raised, if it did."""
     definition = surroundings.flow.stages[stage]
     if definition.when is None:
         return True
     row = subject.state.stages.get(stage) or StageRow(stage, StageState.PENDING, 0, now_us())
-    call, when = Call(surroundings, subject, (stage, None), row._replace(attempt=row.attempt + 1)), definition.when
+    call, when = Call(surroundings, subject, (stage, None), row._replace(attempt=row.attempt + 1), texts=texts), definition.when
     try:
         if when.is_async:
             return bool(await call.invoke(when, None))
@@ -426,7 +457,9 @@ def _line(text: str | None) -> str | None:
     return None if text is None else safe_text(str(text))
 
 
-def to_job(subject: Subject, unit: Unit, row: StageRow | SubtaskRow, history: Sequence[AttemptRow]) -> dict[str, Any]:
+def to_job(
+    subject: Subject, unit: Unit, row: StageRow | SubtaskRow, history: Sequence[AttemptRow], texts: Mapping[str, str]
+) -> dict[str, Any]:
     """What a worker process needs to run this attempt with the same code."""
     state, flow = subject.state, subject.flow
     needs = flow.stages[unit[0]].needs
@@ -434,4 +467,5 @@ def to_job(subject: Subject, unit: Unit, row: StageRow | SubtaskRow, history: Se
     children = [child for need in needs if (board := state.boards.get(need)) is not None for child in board.rows]
     return {
         "id": state.id, "payload": state.payload, "unit": unit, "row": row, "stages": rows, "subtasks": children, "history": history,
+        "texts": texts,
     }  # fmt: skip

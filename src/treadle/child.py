@@ -99,8 +99,8 @@ async def _attempt(surroundings: Surroundings, job: dict[str, Any], answers: Bin
         _send(answers, {"progress": [fraction, note]})
 
     past = [AttemptRow(*fields)._replace(how=Ended(fields[5])) for fields in job["history"]]
-    attempt = await Call(surroundings, Subject(surroundings.flow, state, progress), (name, seq), row, history=past).run()
-    return list(attempt)
+    subject = Subject(surroundings.flow, state, progress)
+    return list(await Call(surroundings, subject, (name, seq), row, history=past, texts=job["texts"]).run())
 
 
 def _untimed(flow: Definition) -> Definition:

@@ -75,6 +75,10 @@ class Client:
         """The latest question about a stage, open or decided, with what it is about."""
         return _read(ReviewCase, await self._ask("GET", _path(item_id, stage)))
 
+    async def artefact(self, item_id: ItemId, stage: str) -> Any:
+        """What the stage made, whole, however large: in ``show`` only its size and digest may stand in its place."""
+        return await self._ask("GET", f"/api/v1/items/{_quoted(item_id)}/stages/{_quoted(stage)}/artefact")
+
     async def stats(self) -> InboxStats:
         """How much waits, and how fast people are."""
         return _read(InboxStats, await self._ask("GET", "/api/v1/reviews/stats"))

@@ -9,13 +9,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, get_origin, is_typeddict
 from uuid import UUID
 
+from treadle.artefact import MAX_INLINE
 from treadle.errors import InvalidArtefact, InvalidItem
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-MAX_INLINE = 256 * 1024
-"""Bytes of JSON that one artefact or item may have."""
 MAX_DEPTH = 64
 MAX_ID_BYTES = 512
 ANY: Any = Any
@@ -73,8 +72,8 @@ def item_id(value: object) -> str:
     return text
 
 
-def dump(value: Any) -> str:
-    """``value`` as JSON text that every reader understands.
+def dump(value: Any, most: int = MAX_INLINE) -> str:
+    """``value`` as JSON text of at most so many bytes that every reader understands.
 
     Raises:
         ValueError: NaN or infinity, NUL, a lone surrogate, too deep, too large.
@@ -87,17 +86,17 @@ def dump(value: Any) -> str:
     # JSON's escapes are ASCII, so a short ASCII text without "u0000" holds nothing of what follows.
     if len(text) < MAX_DEPTH and text.isascii() and "u0000" not in text:
         return text
-    return _checked(text, value)
+    return _checked(text, value, most)
 
 
-def _checked(text: str, value: Any) -> str:
+def _checked(text: str, value: Any, most: int) -> str:
     try:
         size = len(text.encode())
     except UnicodeEncodeError:
         raise ValueError("it holds a lone surrogate, which is not text") from None
-    if size > MAX_INLINE:
+    if size > most:
         raise ValueError(
-            f"it has {size:,} bytes as JSON; at most {MAX_INLINE:,} are stored: keep the bytes in a file and return its path"
+            f"it has {size:,} bytes as JSON; at most {most:,} are stored: keep the bytes in a file and return its path"
         )
     if "\\u0000" in text and _holds_nul(value):
         raise ValueError("it holds the character NUL, which databases refuse")
@@ -159,10 +158,11 @@ class Codec:
     """Values of one type as JSON text.
 
     ``decode(encode(value))`` is what dependents see, in the process that made the value too, so that a
-    restart changes nothing. Without a type, values are plain JSON.
+    restart changes nothing. Without a type, values are plain JSON. Their text has at most ``most`` bytes.
     """
 
-    def __init__(self, annotation: Any = ANY) -> None:
+    def __init__(self, annotation: Any = ANY, *, most: int = MAX_INLINE) -> None:
+        self._most = most
         self.annotation: Any = annotation
         self._plain = annotation is ANY or annotation is object or _is_plain(annotation)
         self._accepts = _PLAIN.get(annotation) if self._plain else None
@@ -181,11 +181,11 @@ class Codec:
                 expected = getattr(self.annotation, "__name__", "None")
                 raise InvalidArtefact(where, [f"value: a {type(value).__name__} was given where {expected} is declared"])
             try:
-                return dump(value)
+                return dump(value, self._most)
             except (TypeError, ValueError) as error:
                 raise InvalidArtefact(where, [f"value: {error}"]) from None
         try:
-            text = dump(self._to_plain(value))
+            text = dump(self._to_plain(value), self._most)
             if not self._is_stable:
                 self._from_plain(load(text))
         except Exception as error:

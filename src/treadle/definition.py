@@ -8,11 +8,14 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
+from treadle.artefact import MAX_ARTEFACT
 from treadle.codec import ANY, Codec, ItemCodec
 from treadle.errors import StageNotFound
+from treadle.event import EventKind
 from treadle.gates import QualityGate
 from treadle.policy import RetryBudget, ReviewPolicy
 from treadle.signature import Signature
+from treadle.state import EventRow, Unit
 
 INLINE, THREAD, PROCESS = "inline", "thread", "process"
 EXECUTORS = (INLINE, THREAD, PROCESS)
@@ -66,6 +69,18 @@ class StageDefinition:
     review: ReviewPolicy = ReviewPolicy.NEVER
     judged: bool = False
     """Whether a completed attempt may come to anything but a completed stage."""
+    # What almost every attempt says, made once: an item has ten of these, and the collector looks at each that is alive.
+    unit: Unit = field(init=False, repr=False)
+    """The stage as a whole, as a unit of work."""
+    first_start: EventRow = field(init=False, repr=False)
+    """Its first attempt has begun."""
+    first_end: EventRow = field(init=False, repr=False)
+    """Its first attempt has completed it."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "unit", (self.name, None))
+        object.__setattr__(self, "first_start", EventRow(EventKind.STAGE_STARTED, self.name, None, 1))
+        object.__setattr__(self, "first_end", EventRow(EventKind.STAGE_COMPLETED, self.name, None, 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +117,7 @@ class Definition:
             stage: StageDefinition(
                 name=stage, body=nothing, handler=nothing, before=None, after=None, when=None,
                 needs=tuple(needs), feeds=tuple(other for other, its in stages.items() if stage in its),
-                codec=Codec(), retry=RetryBudget(), timeout=None, limit=None, uses=(), rate=None,
+                codec=Codec(most=MAX_ARTEFACT), retry=RetryBudget(), timeout=None, limit=None, uses=(), rate=None,
                 batch=None, batch_wait=0.0, executor=INLINE, handler_executor=INLINE,
                 version=None, priority=0, asks_leave=False, bare=False,
             )

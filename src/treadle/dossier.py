@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from treadle.artefact import shown
 from treadle.clock import from_us, now_us
 from treadle.errors import ItemNotFound, StageNotFound
 from treadle.history import Attempt, Review, read_attempt, read_review
-from treadle.state import AttemptRow, Ended, ItemPhase, ItemState, StageState, SubtaskRow, SubTaskStatus
+from treadle.state import AttemptRow, ItemPhase, ItemState, StageState, SubtaskRow, SubTaskStatus
 from treadle.status import PipelineStatus, StageEntry, pipeline_status
-from treadle.store import OWN, Filter, Shape, StateStore, stage_artefact, subtask_status, told_attempts
+from treadle.store import OWN, Filter, Shape, StateStore, subtask_status, told_attempts, whole_artefact
 
 BARS = 200
 """Subtasks of a stage that a timeline shows."""
@@ -111,7 +112,7 @@ async def timeline(store: StateStore, found: Dossier) -> Timeline:
         if not entry.attempt:
             continue
         attempts = await store.attempts(found.status.item_id, entry.name, seq=OWN)
-        bars += [_ended(attempt, None) for _, attempt in attempts[-ATTEMPTS:] if attempt.how is not Ended.FAN_OUT]
+        bars += [_ended(attempt) for _, attempt in attempts[-ATTEMPTS:]]
         children = await store.children(found.status.item_id, entry.name, -1, BARS)
         left_out += sum(children.states.values()) - len(children.rows)
         bars += [bar for row in children.rows if (bar := _child(row)) is not None]
@@ -120,10 +121,10 @@ async def timeline(store: StateStore, found: Dossier) -> Timeline:
     return Timeline(bars=bars, left_out=left_out)
 
 
-def _ended(attempt: AttemptRow, subtask: str | None) -> Bar:
+def _ended(attempt: AttemptRow) -> Bar:
     return Bar(
         stage=attempt.stage,
-        subtask=subtask,
+        subtask=None,
         number=attempt.number,
         started_at=from_us(attempt.started),
         ended_at=from_us(max(attempt.ended, attempt.started)),
@@ -162,7 +163,7 @@ class StagePart:
     """What one stage of an item made, and how that came about.
 
     Args:
-        artefact: JSON text; ``None``: nothing, or the artefacts of its subtasks.
+        artefact: as JSON values, a ``StoredArtefact`` in place of a large one; ``None``: nothing, or those of its subtasks.
         schema: the JSON schema of the artefact; empty where any value will do.
         attempts: the last ones, oldest first; of a fan-out, those of the expansion.
         left_out: how many earlier ones there are.
@@ -170,7 +171,7 @@ class StagePart:
     """
 
     entry: StageEntry
-    artefact: str | None
+    artefact: Any
     schema: Mapping[str, Any]
     attempts: Sequence[Attempt]
     left_out: int
@@ -186,7 +187,7 @@ async def stage_part(store: StateStore, item_id: str, stage: str) -> StagePart:
     entry = next(entry for entry in pipeline_status(shape, state).stages if entry.name == stage)
     return StagePart(
         entry=entry,
-        artefact=None if row is None else row.artefact,
+        artefact=None if row is None else shown(row.artefact),
         schema={} if shape is None else shape.artefacts.get(stage, {}),
         attempts=[read_attempt(attempt) for _, attempt in attempts[-ATTEMPTS:]],
         left_out=max(len(attempts) - ATTEMPTS, 0),
@@ -233,10 +234,10 @@ async def child_attempts(store: StateStore, item_id: str, stage: str, seq: int) 
     return [read_attempt(row, name) for name, row in await told_attempts(store, item_id, stage, seq=seq)]
 
 
-async def whole_artefact(store: StateStore, item_id: str, stage: str) -> Any:
-    """What the stage made, as JSON values, however large; raises ``ItemNotFound``, ``StageNotFound``."""
+async def artefact_of(store: StateStore, item_id: str, stage: str) -> Any:
+    """What the stage made, as JSON values, however large; raises ``ItemNotFound``, ``StageNotFound``, ``StoreCorrupt``."""
     state = await _one_stage(store, item_id, stage)
     row = state.stages.get(stage)
     if row is not None and row.fan_out and row.artefact is None:
         state = await store.load(item_id) or state
-    return stage_artefact(state, stage)
+    return await whole_artefact(store, state, stage)

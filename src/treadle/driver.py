@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -16,12 +16,15 @@ from treadle.clock import now_us
 from treadle.errors import LeaseLost, StoreError
 from treadle.event import EventKind
 from treadle.limits import Limits
+from treadle.shelf import SURELY_INLINE, Shelf
 from treadle.state import AttemptRow, EventRow, ItemState, Rest, StageRow, StageState, SubtaskRow, Transition, Unit
 from treadle.store import StateStore, told_attempts
 
 log: logging.Logger = logging.getLogger("treadle.driver")
 
 _PROGRESS_EVERY_US = 1_000_000
+
+_NO_TEXTS: Mapping[str, str] = {}
 
 Observer = Callable[[ItemState, Transition], None]
 """Told of every transition, when it is durable."""
@@ -44,6 +47,7 @@ class Driver:
         window: int,
         limits: Limits,
         observe: Observer,
+        alone: bool = False,
     ) -> None:
         self._surroundings = surroundings
         self._flow = surroundings.flow
@@ -51,6 +55,7 @@ class Driver:
         self._state = state
         self._subject = Subject(self._flow, state, self._on_progress)
         self._window = window
+        self._alone = alone
         self._limits = limits
         self._observe = observe
         self._debug = log.isEnabledFor(logging.DEBUG)
@@ -60,6 +65,7 @@ class Driver:
         self._rest: Rest | None = None
         self._lost = False
         self._news = state.news
+        self._shelf = Shelf(store, self._subject)
         self._progress_at: dict[tuple[str, str | None], int] = {}
 
     @property
@@ -94,7 +100,7 @@ class Driver:
             await self._expire()
         decide.count(flow, state)
         try:
-            await self._follow(await self._write(decide.begin(flow, state, now_us(), self._window)))
+            await self._follow(await self._write(decide.begin(flow, state, now_us(), self._window, alone=self._alone)))
             while self._branches:
                 done, _ = await asyncio.wait(self._branches, return_when=asyncio.FIRST_EXCEPTION)
                 for branch in done:
@@ -116,6 +122,7 @@ class Driver:
             # Nothing was done yet: what is stored is all there is.
             self._state.stages, self._state.boards, self._state.reviews = fresh.stages, fresh.boards, fresh.reviews
             self._state.stored = fresh.stored
+            self._shelf.look()
 
     async def heed(self) -> None:
         """Go on with what others decided while other parts of the item move."""
@@ -124,6 +131,7 @@ class Driver:
             return
         self._news = stored.news
         decide.heed(self._flow, self._state, stored)
+        self._shelf.look()
         self._spawn(self._woken())
 
     async def _stop(self) -> None:
@@ -191,13 +199,19 @@ class Driver:
         state = self._state
         row = state.stages[name] if seq is None else state.boards[name].rows[seq]
         history = await self._history(unit, row) if row.attempt > 1 else ()
-        call = Call(self._surroundings, self._subject, unit, row, history=history, raised=raised)
+        texts: Mapping[str, str] = _NO_TEXTS
+        if self._shelf.is_used:
+            texts, missing = await self._shelf.texts(self._flow.stages[name])
+            raised = raised or missing
+        call = Call(self._surroundings, self._subject, unit, row, history=history, raised=raised, texts=texts)
         leave = self._limits.leave(name) if seq is not None else None
         if leave is None:
             attempt = await call.run()
         else:
             async with leave:
                 attempt = await call.run()
+        if attempt.artefact is not None and len(attempt.artefact) > SURELY_INLINE:
+            attempt = await self._shelf.put(attempt)
         return await self._write(decide.settle(self._flow, state, attempt, attempt.ended, random.random(), self._window))  # noqa: S311
 
     async def _history(self, unit: Unit, row: StageRow | SubtaskRow) -> list[AttemptRow]:
@@ -212,7 +226,7 @@ class Driver:
         """Wait for leave to start ``stage``, a free slot and what its ``when`` says; then follow from there."""
         flow, state = self._flow, self._state
         async with self._limits.leave(stage) or nullcontext():
-            answer = await wanted(self._surroundings, self._subject, stage) if self._window else True
+            answer = await self._wanted(stage) if self._window else True
             if not self._window:
                 await self._write(decide.forgo(flow, state, stage, now_us()))
                 return
@@ -222,6 +236,10 @@ class Driver:
                 change = await self._write(decide.start(flow, state, stage, now_us(), self._window))
                 change = await self._attempt(change.starts[0], answer if isinstance(answer, BaseException) else None)
         await self._follow(change)
+
+    async def _wanted(self, stage: str) -> bool | BaseException:
+        texts, missing = await self._shelf.texts(self._flow.stages[stage]) if self._shelf.is_used else (_NO_TEXTS, None)
+        return missing or await wanted(self._surroundings, self._subject, stage, texts)
 
     # waiting times that end while other parts of the item move
 
@@ -238,7 +256,8 @@ class Driver:
             self._spawn(self._woken())
 
     async def _woken(self) -> None:
-        if not (self._window and (self._state.running or self._state.asking)):
+        # What runs alone has no company: the item rests when it has ended, and is claimed again at once.
+        if self._alone or not (self._window and (self._state.running or self._state.asking)):
             return
         change = decide.wake(self._flow, self._state, now_us(), self._window)
         if change.starts or change.ready:

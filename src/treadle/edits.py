@@ -6,10 +6,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from treadle.artefact import MAX_ARTEFACT
 from treadle.codec import ANY, Codec, bad_name, dump
 from treadle.errors import InvalidArtefact
 
-_PLAIN = Codec(ANY)
+_PLAIN = Codec(ANY, most=MAX_ARTEFACT)
 _MAX_PROBLEMS = 50
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from treadle.artefact import shown
 from treadle.clock import from_us
 from treadle.outcome import Accepted, CriterionResult, QualityFeedback, Rejected, ReviewData, Uncertain, Verdict
 from treadle.state import AskedBy, AttemptRow, Decided, Ended, ReviewRow
@@ -23,7 +24,7 @@ class Attempt:
     Args:
         number: from 1; in a run of the stage it only grows.
         outcome: how it ended.
-        artefact: what it made, as plain JSON values; ``None`` if it made nothing.
+        artefact: what it made, as plain JSON values; a ``StoredArtefact`` in place of a large one, ``None`` if it made nothing.
         verdict: what the gate said, if there was one.
         feedback: what the next attempt was told because of this one.
         error: one line, if it raised or timed out.
@@ -66,7 +67,7 @@ class Review:
         holder, held_until: who works on it, until when others leave it alone.
         before: ``output`` of the last run and the ``edited`` form a person gave it, when this run differs.
         decision, reviewer, decided_at, note: the answer.
-        edited, patch: the artefact as the person left it, and the JSON Patch (RFC 6902) that leads there.
+        edited, patch: the artefact as the person left it, and the JSON Patch (RFC 6902) that leads there if it is not too long.
     """
 
     item_id: str
@@ -113,7 +114,7 @@ def read_attempt(row: AttemptRow, subtask: str | None = None) -> Attempt:
         started_at=from_us(row.started),
         ended_at=from_us(row.ended),
         subtask=subtask,
-        artefact=_load(row.artefact),
+        artefact=shown(row.artefact),
         summary=row.summary,
         verdict=verdict,
         feedback=feedback,
@@ -157,7 +158,7 @@ def read_review(item_id: str, row: ReviewRow) -> Review:
         reviewer=row.reviewer,
         decided_at=None if row.decided is None else from_us(row.decided),
         note=row.note,
-        edited=_load(row.edited),
+        edited=shown(row.edited),
         patch=_load(row.patch),
     )
 

@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any, assert_never, get_args
 
 from treadle import decide
+from treadle.artefact import is_large
 from treadle.clock import from_us, now_us
 from treadle.codec import ANY, Codec, bad_name
 from treadle.codec import item_id as checked_id
@@ -31,7 +32,7 @@ from treadle.failure import safe_text
 from treadle.history import Attempt, Review, feedback_data, read_attempt, read_review
 from treadle.outcome import Approve, ApproveWithEdits, CriterionResult, Decision, QualityFeedback, Reject, RequestChanges
 from treadle.state import Decided, ItemState, ReviewRow, StageState, Transition
-from treadle.store import ItemId, ReviewFilter, Shape, StateStore, stage_artefact, told_attempts
+from treadle.store import ItemId, ReviewFilter, Shape, StateStore, stage_artefact, told_attempts, whole_artefact
 from treadle.workflow import Workflow
 
 _PLAIN = Codec(ANY)
@@ -49,7 +50,8 @@ class ReviewCase:
 
     Args:
         item: the item as JSON values.
-        artefact: what waits, as JSON values; ``None`` if no attempt made anything.
+        artefact: what waits, as JSON values; ``None`` if no attempt made anything. In place of a large one stands a
+            ``StoredArtefact``; ``Inbox.artefact`` gives it whole.
         attempts: all that were made, oldest first.
         upstream: the artefacts it was made from, by stage.
         schema: the JSON schema of the artefact; empty where any value will do.
@@ -157,6 +159,16 @@ class Inbox:
             max_attempts=None if self._workflow is None else definition.retry.max_attempts,
         )
 
+    async def artefact(self, item_id: ItemId, stage: str) -> Any:
+        """What the stage made, whole, however large: in ``show`` a ``StoredArtefact`` may stand in its place.
+
+        Raises:
+            ItemNotFound, StageNotFound: there is no such thing.
+            StoreCorrupt: bytes of it are missing or altered.
+        """
+        (await self._flow()).stage(stage)
+        return await whole_artefact(self._store, await self._load(checked_id(item_id)), stage)
+
     async def stats(self) -> InboxStats:
         """How much waits, and how fast people are."""
         counts = await self._store.counts()
@@ -258,7 +270,10 @@ class Inbox:
             case ApproveWithEdits(artefact=value, note=note):
                 state = await self._load(item_id)
                 text, patch = await self._edited(flow, state, stage, value)
-                return Answer(Decided.APPROVE_WITH_EDITS, reviewer, _text(note), text, patch), _seen(state, stage)
+                kept = await self._store.keep(state, text) if is_large(text) else text
+                # A patch that is as large as an artefact tells nobody what was changed.
+                told = None if is_large(patch) else patch
+                return Answer(Decided.APPROVE_WITH_EDITS, reviewer, _text(note), kept, told), _seen(state, stage)
             case RequestChanges(feedback=feedback):
                 said = feedback if isinstance(feedback, QualityFeedback) else QualityFeedback(feedback)
                 summary = _needed(said.summary, "RequestChanges(feedback)")
@@ -284,9 +299,10 @@ class Inbox:
         by_child = row is not None and bool(row.fan_out)
         codec = flow.stage(stage).codec if self._workflow is not None else None
         where = f"the edited artefact of stage {stage!r} of item {state.id!r}"
-        before = json.dumps(stage_artefact(state, stage), ensure_ascii=False)
+        made = await whole_artefact(self._store, state, stage)
 
         def check() -> tuple[str, str]:
+            before = json.dumps(made, ensure_ascii=False)
             text = checked_edit(value, where, codec=codec, schema=shape.artefacts.get(stage, {}), by_child=by_child)
             return text, patch_between(before, text)
 

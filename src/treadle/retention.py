@@ -31,7 +31,7 @@ async def prune(
     dry_run: bool = False,
     on_progress: Callable[[int], None] | None = None,
 ) -> int:
-    """Items that have been completed for as long as ``older`` are no more, with all their history; how many there were.
+    """Items that have been completed for as long as ``older`` are no more, with all their history and files; how many there were.
 
     The journal says of each step how many went, who wanted it and why. An item of the same id that is added later is a new
     one. Ended in the middle, it has done a part, and may be called again.
@@ -62,6 +62,9 @@ async def prune(
         if on_progress is not None:
             on_progress(items)
         if step.after is None:
-            return items
+            break
         after = step.after
         await asyncio.sleep(pause * (time.perf_counter() - began))
+    if not dry_run:
+        await store.collect()
+    return items

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 from uuid import UUID
 
+from treadle.artefact import StoredArtefact, shown
 from treadle.clock import from_us, now_us, to_us
 from treadle.codec import bad_name
 from treadle.codec import item_id as checked_id
@@ -378,6 +380,26 @@ class StateStore(ABC):
         """Those of the ``newest`` events that are wanted, by stage, kind and stretches of ``width`` microseconds, oldest first."""
 
     @abstractmethod
+    async def keep(self, state: ItemState, text: str) -> str:
+        """Keep the JSON text of a large artefact beside the rows of its item, durably; what comes back stands for it in them.
+
+        It is kept as long as the item is; the same text is kept once.
+        """
+
+    @abstractmethod
+    def pieces(self, item_id: str, stage: str, reference: str) -> AsyncIterator[bytes]:
+        """The bytes that such a reference stands for, a piece at a time.
+
+        Raises:
+            StoreCorrupt: they are missing, or are not what was kept; names the item and the stage. The last piece is not
+                given then.
+        """
+
+    @abstractmethod
+    async def collect(self) -> tuple[int, int]:
+        """What was kept and belongs to no item (any more) is gone; how many artefacts that were, and their bytes."""
+
+    @abstractmethod
     async def prune(self, wanted: Pruning, after: int, limit: int) -> Pruned:
         """Of the next ``limit`` items behind ``after``, in the order they came, those that are ``wanted`` are no more.
 
@@ -511,11 +533,38 @@ def stage_status(state: ItemState, row: StageRow) -> StageStatus:
 
 
 def stage_artefact(state: ItemState, stage: str) -> Any:
-    """What the stage made, as plain JSON values: of a fan-out ``{subtask: artefact}``; ``None`` if it made nothing."""
+    """What the stage made, as plain JSON values: of a fan-out ``{subtask: artefact}``; ``None`` if it made nothing.
+
+    In place of what is too large to be shown with other things stands a ``StoredArtefact``; see ``whole_artefact``.
+    """
     row, board = state.stages.get(stage), state.boards.get(stage)
     if row is not None and row.fan_out and row.artefact is None and board is not None:
-        return {child.name: None if child.artefact is None else json.loads(child.artefact) for child in board.rows}
-    return None if row is None or row.artefact is None else json.loads(row.artefact)
+        return {child.name: shown(child.artefact) for child in board.rows}
+    return None if row is None else shown(row.artefact)
+
+
+async def whole_artefact(store: StateStore, state: ItemState, stage: str) -> Any:
+    """The same, with everything in its place, however large.
+
+    Raises:
+        StoreCorrupt: some of its bytes are missing or altered.
+    """
+
+    async def whole(value: Any) -> Any:
+        if isinstance(value, StoredArtefact):
+            return json.loads(await stored_text(store, state.id, stage, value.reference))
+        return value
+
+    made, row = stage_artefact(state, stage), state.stages.get(stage)
+    if row is not None and row.fan_out and isinstance(made, dict):
+        return {name: await whole(value) for name, value in made.items()}
+    return await whole(made)
+
+
+async def stored_text(store: StateStore, item_id: str, stage: str, reference: str) -> str:
+    """The JSON text that a reference in a row of that stage stands for; raises ``StoreCorrupt`` as ``pieces`` does."""
+    pieces = [piece async for piece in store.pieces(item_id, stage, reference)]
+    return await asyncio.to_thread(lambda: b"".join(pieces).decode())
 
 
 async def told_attempts(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from treadle import graph
+from treadle.artefact import MAX_ARTEFACT
 from treadle.codec import ANY, Codec, ItemCodec
 from treadle.definition import EXECUTORS, INLINE, PROCESS, THREAD, Definition, StageDefinition
 from treadle.fits import artefact_type, element, fits
@@ -293,7 +294,7 @@ def _artefact_codec(reading: _Reading, findings: _Findings) -> Codec:
     returns = reading.handler.returns
     annotation = ANY if returns is MISSING else artefact_type(returns)
     try:
-        return Codec(annotation)
+        return Codec(annotation, most=MAX_ARTEFACT)
     except TypeError as error:
         label = getattr(annotation, "__name__", repr(annotation))
         findings.add(f"stage {reading.draft.name!r} returns {label}, which cannot be stored as JSON: {error}")

@@ -84,6 +84,13 @@ def states(path: Path, stage: str) -> dict[str, str]:
     return dict(sql(path, "SELECT item_id, state FROM stage_statuses WHERE stage = ?", stage))
 
 
+def check_invariants(path: Path) -> None:
+    """Nothing is wrong with a store that nobody works on."""
+    from tests.crash.judge import faults  # it reads stores with what this module has
+
+    assert faults(path) == []
+
+
 def is_locked(path: Path) -> bool:
     """Whether somebody holds the store's write lock at this moment."""
     con = sqlite3.connect(path, isolation_level=None, timeout=0)
@@ -157,6 +164,13 @@ class Forked:
         """Send it a signal, if it lives."""
         if self.code is None:
             os.kill(self.pid, number)
+
+    def stop(self) -> bool:
+        """Whether it stands still, and has not ended before; the signal alone would take effect a moment later."""
+        os.kill(self.pid, signal.SIGSTOP)
+        return (
+            until(lambda: Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] in "TZ") and self.code is None
+        )
 
     def kill(self) -> bool:
         """It has ended; whether that was our doing."""

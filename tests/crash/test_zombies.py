@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Sequence
@@ -18,8 +17,8 @@ from treadle.stores.sqlite_rows import KIND_CODE
 
 pytestmark = [pytest.mark.may_block, pytest.mark.timeout(1800 if LONG else 120)]  # other processes are what is tested
 
-LEASE = 0.3
-ITEMS = 12
+LEASE = 0.4
+ITEMS = 20
 ROUNDS = 500 if LONG else 20
 TABLES = ("stages", "subtasks", "attempts", "reviews", "counts")
 
@@ -51,7 +50,8 @@ def woken(bench: Bench, number: int, *twists: Twist) -> Sequence[str]:
         zombie = bench.start(folder, "finish", store, mine, LEASE, twists=twists)
         until(lambda: Witness(mine).lines())
         time.sleep(bench.chance.uniform(0, 0.02))
-    os.kill(zombie.pid, signal.SIGSTOP)
+    if not zombie.stop():
+        return woken(bench, number, *twists)
     locked = is_locked(store)
     (folder / "after").mkdir()
     other = bench.start(folder / "after", "work", store, others, LEASE, twists=[("elsewhere", "far")])
@@ -60,7 +60,10 @@ def woken(bench: Bench, number: int, *twists: Twist) -> Sequence[str]:
         time.sleep(2 * LEASE)
         found = [] if other.code is None else [f"the other ended: {other.errors.read_text()}"]
         zombie.signal(signal.SIGCONT)
-        until(lambda: all_completed(store))
+        until(lambda: Witness(others).lines() or all_completed(store))
+        other.kill()
+        zombie.finish()
+        bench.start(folder, "finish", store, others).finish()
         return found + faults(store, ended=True)
     until(lambda: all_completed(store))
     other.kill()

@@ -81,7 +81,7 @@ async def test_a_newer_schema_stays_byte_for_byte_as_it_is(tmp_path: Path) -> No
     con.execute("PRAGMA journal_mode=DELETE")
     con.close()
     before = path.read_bytes()
-    with pytest.raises(SchemaTooNew, match=r"new\.db has schema 99, this Treadle knows up to 3; upgrade Treadle"):
+    with pytest.raises(SchemaTooNew, match=r"new\.db has schema 99, this Treadle knows up to 5; upgrade Treadle"):
         await open_store(path)
     assert path.read_bytes() == before
     assert names(tmp_path) == [path.name]
@@ -221,7 +221,6 @@ async def test_a_wrong_type_names_stage_and_item(store: StateStore, value: Any, 
         (b"bytes", "not a JSON type"),
         (float("nan"), "not JSON compliant"),
         ([float("inf")], "not JSON compliant"),
-        ("x" * 300_000, "at most 262,144 are stored: keep the bytes in a file and return its path"),
         ("a\x00", "NUL"),
         ("\ud800", "lone surrogate"),
     ],

@@ -10,7 +10,7 @@ import treadle
 from tests.web.pipeline import SAMPLE, letters
 from treadle import FanOut, MemoryStateStore, RetryBudget, StageContext, StageState, SubTask, Workflow, bulk, decide
 from treadle.clock import now_us
-from treadle.dossier import child_attempts, child_page, dossier, stage_part, timeline, whole_artefact
+from treadle.dossier import artefact_of, child_attempts, child_page, dossier, stage_part, timeline
 from treadle.errors import ItemNotFound, StageNotFound, TreadleError
 from treadle.event import EventKind
 from treadle.failure_groups import failures, message_of
@@ -176,11 +176,11 @@ async def test_an_item_with_many_subtasks_is_told_in_parts() -> None:
     assert [(attempt.number, attempt.subtask) for attempt in await child_attempts(store, "big", "split", 1)] == [
         (1, "part-1"), (2, "part-1"),
     ]  # fmt: skip
-    assert (await whole_artefact(store, "big", "split"))["part-0"] == {"n": "part-0"}
+    assert (await artefact_of(store, "big", "split"))["part-0"] == {"n": "part-0"}
 
 
 async def test_items_and_stages_that_are_not_there(store: StateStore) -> None:
-    for call in (dossier(store, "done"), stage_part(store, "nobody", "read"), whole_artefact(store, "nobody", "read")):
+    for call in (dossier(store, "done"), stage_part(store, "nobody", "read"), artefact_of(store, "nobody", "read")):
         with pytest.raises(ItemNotFound):
             await call
     with pytest.raises(StageNotFound):

@@ -761,10 +761,8 @@ async def test_an_edit_that_breaks_the_type_changes_nothing(store: StateStore, v
 
 
 @pytest.mark.parametrize("with_code", [True, False])
-@pytest.mark.parametrize(
-    "value", ["x" * 300_000, float("nan"), "\ud800", "a\x00b", {"\ud800": 1}, object(), {1, 2}, b"bytes", {3: {4: [5] * 200_000}}]
-)
-async def test_an_edit_that_is_no_json_or_too_large_changes_nothing(store: StateStore, value: Any, with_code: bool) -> None:
+@pytest.mark.parametrize("value", [float("nan"), "\ud800", "a\x00b", {"\ud800": 1}, object(), {1, 2}, b"bytes"])
+async def test_an_edit_that_is_no_json_changes_nothing(store: StateStore, value: Any, with_code: bool) -> None:
     async def body(item: Item, ctx: StageContext):  # type: ignore[no-untyped-def]
         return 1
 

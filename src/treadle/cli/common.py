@@ -9,9 +9,11 @@ import os
 import sys
 import tomllib
 import unicodedata
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
+from treadle.artefact import StoredArtefact
 from treadle.errors import StoreUnavailable, TreadleError
 from treadle.store import StateStore
 from treadle.stores.opening import Opening, open_store
@@ -110,8 +112,12 @@ def clean(text: object, *, lines: bool = False) -> str:
 
 
 def as_json(value: Any) -> str:
-    """JSON for programs; times as ISO 8601."""
-    return json.dumps(value, default=str, ensure_ascii=True, indent=2)
+    """JSON for programs; times as ISO 8601, large artefacts as what stands for them."""
+    return json.dumps(value, default=_plain, ensure_ascii=True, indent=2)
+
+
+def _plain(value: Any) -> Any:
+    return asdict(value) if isinstance(value, StoredArtefact) else str(value)
 
 
 def table(head: list[str], rows: list[list[object]], *, width: int = 80) -> str:

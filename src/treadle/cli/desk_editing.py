@@ -69,7 +69,8 @@ class Editing:
         if key not in self._drafts:
             if self._folder is None:
                 self._folder = Path(tempfile.mkdtemp(prefix="treadle-"))
-            self._drafts[key] = Draft(self._folder, review.item_id, review.stage, case.artefact)
+            artefact = self._run(self._inbox.artefact(review.item_id, review.stage))
+            self._drafts[key] = Draft(self._folder, review.item_id, review.stage, artefact)
             self._session.kept.append(self._drafts[key].path)
         return self._drafts[key]
 

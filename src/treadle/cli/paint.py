@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from treadle.artefact import StoredArtefact
 from treadle.cli.common import clean, terminal_width
 from treadle.outcome import Accepted, CriterionResult, Rejected, Uncertain, Verdict
 
@@ -79,6 +80,8 @@ def _inside(parts: Iterator[tuple[str, Any]], depth: int, lead: str) -> Iterator
 
 def _scalar(value: Any) -> str:
     """Text as it is, unless it would be read as something else."""
+    if isinstance(value, StoredArtefact):
+        return str(value)
     if isinstance(value, str) and value.strip() == value and not _is_json(value):
         return value
     return json.dumps(value, ensure_ascii=False)

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import shlex
+import sys
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -15,9 +16,10 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from treadle.cli.common import Format, WrongUse, as_json, clean, existing_store, fitted, store_url, table, terminal_width
+from treadle.cli.streaming import artefact_pieces, damage
 from treadle.errors import StageNotFound
 from treadle.event import EventKind, WorkflowEvent
-from treadle.state import ItemPhase, StageState
+from treadle.state import ItemPhase, ItemState, StageState
 from treadle.status import (
     GLYPHS,
     PHASE_WORDS,
@@ -30,7 +32,7 @@ from treadle.status import (
     overview,
     pipeline_status,
 )
-from treadle.store import Filter, StateStore, stage_artefact
+from treadle.store import Filter, StateStore
 
 _PAGE = 50
 _MAX_CHILDREN = 20
@@ -242,7 +244,7 @@ async def _read(store: StateStore, after: int, item: str | None, *, follow: bool
 
 
 def export(*, format: Literal["jsonl", "csv"] = "jsonl", store: str | None = None) -> int:  # noqa: A002
-    """Every item with its stages' states and artefacts.
+    """Every item with its stages' states and artefacts. Ends with 1 if bytes of an artefact are missing or altered.
 
     Args:
         format: jsonl (with artefacts) or csv (states).
@@ -251,7 +253,26 @@ def export(*, format: Literal["jsonl", "csv"] = "jsonl", store: str | None = Non
     return _run(_export(format, store))
 
 
+async def _print_item_line(store: StateStore, state: ItemState, found: PipelineStatus) -> bool:
+    """One line of JSON, artefacts in pieces; whether all of them were whole."""
+    head = _item_json(found) | {"item": json.loads(state.payload or "null")}
+    # What a fan-out made is in its subtasks, which pages leave out.
+    whole = await store.load(state.id) if any(row.fan_out for row in state.stages.values()) else state
+    made = [name for name, row in state.stages.items() if row.artefact is not None or row.fan_out]
+    damaged = {name: reason for name in made if (reason := await damage(store, whole or state, name)) is not None}
+    print(json.dumps(head | ({"damaged": damaged} if damaged else {}))[:-1], end=', "artefacts": {')
+    for place, name in enumerate(name for name in made if name not in damaged):
+        print(f"{', ' if place else ''}{json.dumps(name)}: ", end="")
+        async for piece in artefact_pieces(store, whole or state, name):
+            print(piece, end="")
+    print("}}")
+    for reason in damaged.values():
+        print(clean(reason), file=sys.stderr)
+    return not damaged
+
+
 async def _export(format: str, url: str | None) -> int:  # noqa: A002
+    is_whole = True
     async with existing_store(url, read_only=True) as store:
         shape = await store.shape()
         if shape is None:
@@ -266,11 +287,8 @@ async def _export(format: str, url: str | None) -> int:  # noqa: A002
                 if format == "csv":
                     print(_csv_line([state.id, found.phase.value, *(entry.state.value for entry in found.stages)]))
                     continue
-                # What a fan-out made is in its subtasks, which pages leave out.
-                whole = await store.load(state.id) if any(row.fan_out for row in state.stages.values()) else state
-                made = {name: made for name in state.stages if (made := stage_artefact(whole or state, name)) is not None}
-                print(json.dumps(_item_json(found) | {"item": json.loads(state.payload or "null"), "artefacts": made}))
-    return 0
+                is_whole = await _print_item_line(store, state, found) and is_whole
+    return 0 if is_whole else 1
 
 
 def _csv_line(cells: list[str]) -> str:

@@ -6,9 +6,13 @@ import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
 
-from treadle.cli.common import Format, as_json, clean, existing_store
+from cyclopts import Parameter
+
+from treadle.artefact import StoredArtefact
+from treadle.cli.common import Format, WrongUse, as_json, clean, existing_store
+from treadle.cli.streaming import artefact_pieces
 from treadle.errors import ItemNotFound, StageNotFound
 from treadle.history import Attempt, feedback_from_json, read_attempt, read_review, word_of
 from treadle.state import ItemState, StageState
@@ -16,26 +20,53 @@ from treadle.status import GLYPHS, lasted, pipeline_status
 from treadle.store import StateStore, stage_artefact
 
 
-def show(item: str, stage: str | None = None, *, store: str | None = None, format: Format = "table") -> int:  # noqa: A002
+def show(
+    item: str,
+    stage: str | None = None,
+    *,
+    artefact: Annotated[bool, Parameter(negative="")] = False,
+    store: str | None = None,
+    format: Format = "table",  # noqa: A002
+) -> int:
     """What an item's stages made, and every attempt at them.
 
     Args:
         item: an item's id.
         stage: one stage; all of them without it.
+        artefact: only what this stage made, as JSON, however large.
         store: the store's path or address.
         format: table or json.
     """
+    if artefact:
+        if stage is None:
+            raise WrongUse("--artefact of which stage? Give an item and a stage")
+        return asyncio.run(_write_artefact(item, stage, store))
     return asyncio.run(_show(item, stage, store, format))
+
+
+async def _write_artefact(item: str, stage: str, url: str | None) -> int:
+    async with existing_store(url, read_only=True) as store:
+        state, _ = await _found(store, item, stage)
+        async for piece in artefact_pieces(store, state, stage):
+            print(piece, end="")
+    print()
+    return 0
+
+
+async def _found(store: StateStore, item: str, stage: str | None) -> tuple[ItemState, list[str]]:
+    """The item, and the names of its stages."""
+    state = await store.load(item)
+    if state is None:
+        raise ItemNotFound(item)
+    names = [entry.name for entry in pipeline_status(await store.shape(), state).stages]
+    if stage is not None and stage not in names:
+        raise StageNotFound(stage, names)
+    return state, names
 
 
 async def _show(item: str, stage: str | None, url: str | None, format: Format) -> int:  # noqa: A002
     async with existing_store(url, read_only=True) as store:
-        state = await store.load(item)
-        if state is None:
-            raise ItemNotFound(item)
-        names = [entry.name for entry in pipeline_status(await store.shape(), state).stages]
-        if stage is not None and stage not in names:
-            raise StageNotFound(stage, names)
+        state, names = await _found(store, item, stage)
         shown = [await _stage_json(store, state, name) for name in ([stage] if stage is not None else names)]
     if format == "json":
         print(as_json({"item_id": item, "item": None if state.payload is None else json.loads(state.payload), "stages": shown}))
@@ -84,8 +115,10 @@ def _stage_lines(one: dict[str, Any]) -> Iterator[str]:
         yield f"  asked: {review['review']['summary']}"
         if review["decision"] is not None:
             yield f"  {review['decision'].replace('_', ' ')} by {review['reviewer'] or 'nobody'}{_after(review['note'])}"
-    if one["artefact"] is not None:
-        yield json.dumps(one["artefact"], indent=2, ensure_ascii=False)
+    if isinstance(one["artefact"], StoredArtefact):
+        yield f"  {one['artefact']}; `treadle show ITEM {one['stage']} --artefact` writes them out"
+    elif one["artefact"] is not None:
+        yield json.dumps(one["artefact"], default=str, indent=2, ensure_ascii=False)
     for attempt in one["attempts"]:
         yield from _attempt_lines(attempt)
     if (feedback := one["feedback"]) is not None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import NamedTuple
 
+from treadle.artefact import comparable
 from treadle.clock import from_us
 from treadle.decide.draft import (
     COMPLETED,
@@ -96,7 +96,7 @@ def answer(draft: Draft, row: StageRow, review: ReviewRow, given: Answer) -> Non
     """Write the decision and what follows for the stage."""
     waited = draft.waiting(row)
     # Naming the attempt that waits anyway, or an edit that changes nothing, puts nothing else in its place.
-    replaced = given.artefact is not None and (waited is None or json.loads(given.artefact) != json.loads(waited))
+    replaced = given.artefact is not None and (waited is None or comparable(given.artefact) != comparable(waited))
     edited = given.artefact if given.decided is Decided.APPROVE_WITH_EDITS else None
     output = (waited or NOTHING) if replaced or given.decided is Decided.REQUEST_CHANGES else None
     draft.reviews.append(

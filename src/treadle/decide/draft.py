@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import Any
 
+from treadle.artefact import comparable
 from treadle.clock import MAX_WAIT, from_us
 from treadle.decide.ruling import Ruling
 from treadle.definition import Definition, StageDefinition
@@ -216,7 +217,7 @@ class Draft:
     def digest(self, row: StageRow, question: str | None) -> str:
         """A name for the content that waits: the same content has the same."""
         waits = self.waiting(row)
-        content: Any = None if waits is None else json.loads(waits)
+        content: Any = None if waits is None else comparable(waits)
         asked = None if question is None else [json.loads(question)["summary"], json.loads(question).get("details")]
         return hashlib.sha256(json.dumps([content, asked], sort_keys=True).encode()).hexdigest()[:32]
 
@@ -225,7 +226,7 @@ class Draft:
         board = self.state.boards.get(stage)
         changed = {child.seq: child for child in self.subtasks if child.stage == stage}
         rows = [changed.get(child.seq, child) for child in board.rows] if board is not None else []
-        return {child.name: None if child.artefact is None else json.loads(child.artefact) for child in rows}
+        return {child.name: None if child.artefact is None else comparable(child.artefact) for child in rows}
 
     def withdraw(self, stage: str) -> None:
         """Nobody is asked any more."""
@@ -270,5 +271,5 @@ def was_before(last: ReviewRow) -> str | None:
     """What the machine made and a person made of it, for the person who is asked again."""
     if last.decision is not Decided.APPROVE_WITH_EDITS or last.edited is None:
         return None
-    data = {"output": json.loads(last.output or last.edited), "edited": json.loads(last.edited), "reviewer": last.reviewer}
+    data = {"output": comparable(last.output or last.edited), "edited": comparable(last.edited), "reviewer": last.reviewer}
     return json.dumps(data | ({} if last.note is None else {"note": last.note}), ensure_ascii=False, separators=(",", ":"))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from bisect import bisect_right, insort
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from heapq import heappop, heappush
 from operator import itemgetter
 from typing import Any, Self
 
+from treadle.artefact import parse, refer
 from treadle.clock import now_us
 from treadle.definition import Definition
 from treadle.errors import ItemNotFound, LeaseLost, StoreError
@@ -49,11 +50,13 @@ from treadle.store import (
     WorkerRow,
 )
 from treadle.stores import memory_looking
+from treadle.stores.artefact_files import ArtefactMemory
 from treadle.stores.shared import (
     check_rename,
     held_by,
     lost_by,
     merge_attempts,
+    naming,
     no_longer_held,
     other_workflow,
     refused,
@@ -108,6 +111,9 @@ class _Storage:
         """Cursor, item, time and event; cursors only grow."""
         self.told = 0
         """The last cursor."""
+        self.artefacts = ArtefactMemory()
+        self.kept: dict[int, set[str]] = defaultdict(set)
+        """Items by their keys, with the digests of their large artefacts."""
         self.workers: dict[int, WorkerRow] = {}
         self.control = Control()
         self.enlisted = 0
@@ -303,7 +309,7 @@ class MemoryStateStore(StateStore):
             raise LeaseLost(no_longer_held(state.id))
         self._write(record, change)
         if change.rest is not None:
-            record.worker = None
+            record.worker, record.state.lost = None, None
             news = record.state.news != state.news
             self._settle(record, change, now_us() if news else change.rest.wake)
         return _DONE
@@ -414,6 +420,24 @@ class MemoryStateStore(StateStore):
                     break
         return found
 
+    async def keep(self, state: ItemState, text: str) -> str:
+        data = text.encode()
+        kept = refer(data)
+        self._storage.kept[state.key].add(kept.digest)
+        self._storage.artefacts.put(kept, data)
+        return kept.reference
+
+    async def pieces(self, item_id: str, stage: str, reference: str) -> AsyncIterator[bytes]:
+        with naming(item_id, stage):
+            for piece in self._storage.artefacts.pieces(parse(reference)):
+                yield piece
+
+    async def collect(self) -> tuple[int, int]:
+        storage = self._storage
+        known = set().union(*storage.kept.values())
+        gone = [storage.artefacts.remove(digest) for digest in storage.artefacts.digests() if digest not in known]
+        return len(gone), sum(gone)
+
     async def browse(self, wanted: Filter, after: str | None, limit: int, *, backwards: bool = False) -> Listing:
         stored = self._storage
         return memory_looking.listing(
@@ -449,7 +473,7 @@ class MemoryStateStore(StateStore):
     def _forget(self, gone: set[str]) -> None:
         storage = self._storage
         for item_id in gone:
-            del storage.records[item_id]
+            storage.kept.pop(storage.records.pop(item_id).state.key, None)
         storage.ids = [item_id for item_id in storage.ids if item_id not in gone]
         storage.events = [event for event in storage.events if event[1] not in gone]
         storage.reviews = [None if stored is not None and stored[0] in gone else stored for stored in storage.reviews]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from treadle.clock import from_us
 from treadle.codec import bad_name
-from treadle.errors import StageNotFound, StoreError
+from treadle.errors import StageNotFound, StoreCorrupt, StoreError
 from treadle.event import EventKind, WorkflowEvent
 from treadle.state import AttemptRow, EventRow, ItemState, ReviewRow, StageRow, SubtaskRow, Transition, implied_attempt
 from treadle.store import SHOWN, Shape, WorkerRow
@@ -42,6 +43,20 @@ def check_rename(shape: Shape | None, old: str, new: str, *, is_taken: bool) -> 
         raise StoreError(f"{new!r:.80} cannot name a stage: {reason}")
     if new in known or is_taken:
         raise StoreError(f"there are results of a stage {new!r} already; choose another name, or drop one of the two")
+
+
+def artefact_of(item_id: str, stage: str) -> str:
+    """As messages about what it made begin."""
+    return f"the artefact of stage {stage!r} of item {item_id!r}"
+
+
+@contextmanager
+def naming(item_id: str, stage: str) -> Iterator[None]:
+    """Damage of an artefact is told with whose it is."""
+    try:
+        yield
+    except StoreCorrupt as error:
+        raise StoreCorrupt(f"{artefact_of(item_id, stage)}: {error}", item_id) from error
 
 
 def held_by(row: ReviewRow, now: int) -> str:

@@ -9,10 +9,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
+from treadle.artefact import StoredArtefact
 from treadle.clock import from_us
+from treadle.errors import StoreCorrupt
 from treadle.state import Mode
 from treadle.store import WorkerIdentity, WorkerRow
-from treadle.stores import sqlite_workers
+from treadle.stores import sqlite_artefacts, sqlite_workers
+from treadle.stores.artefact_files import ArtefactFiles
 from treadle.stores.sqlite_reading import open_for_reading
 from treadle.stores.sqlite_schema import mapping_errors
 
@@ -171,6 +174,34 @@ def _unreadable(patient: Patient) -> Iterator[Finding]:
         yield Finding("rows", Weight.PROBLEM, f"{len(bad):,} rows cannot be read: {_some(bad)}", do)
 
 
+def _artefacts(patient: Patient) -> Iterator[Finding]:
+    files, bad, number, size = ArtefactFiles.of(patient.path), list[str](), 0, 0
+    for kept in sqlite_artefacts.kept(patient.con):
+        number, size = number + 1, size + kept.artefact.size
+        if not _is_whole(files, kept.artefact, deep=patient.deep):
+            bad.append(f"{kept.item_id!r} ({kept.stage})")
+    if bad:
+        do = f"put the files back into {files.folder} from a backup, or `treadle rerun ITEM STAGE`; all other items go on"
+        yield Finding("artefacts", Weight.PROBLEM, f"{len(bad):,} large artefacts are missing or altered: {_some(bad)}", do)
+    elif number:
+        more = "" if patient.deep else "; --deep reads them too"
+        yield Finding("artefacts", Weight.GOOD, f"{number:,} large artefacts in files, {size / _MB:,.1f} MB{more}")
+    if lonely := sum(1 for _ in sqlite_artefacts.orphans(patient.con, files)):
+        said = f"{lonely:,} files of artefacts belong to no item"
+        yield Finding("orphans", Weight.NOTE, said, "treadle prune --older 36500d removes them, and prunes nothing else")
+
+
+def _is_whole(files: ArtefactFiles, artefact: StoredArtefact, *, deep: bool) -> bool:
+    if not deep:
+        return files.has(artefact)
+    try:
+        for _ in files.pieces(artefact):
+            pass
+    except StoreCorrupt:
+        return False
+    return True
+
+
 def _stuck(patient: Patient) -> Iterator[Finding]:
     stuck = _keys(patient, f"{OPEN_ITEM} AND wake IS NULL")
     if stuck:
@@ -213,7 +244,7 @@ def _reviews(patient: Patient) -> Iterator[Finding]:
         yield Finding("reviews", Weight.PROBLEM if is_long else Weight.NOTE, said, "`treadle review list`")
 
 
-_CHECKS = (_growth, _workers, _clock, _unreadable, _stuck, _failed, _reviews)
+_CHECKS = (_growth, _workers, _clock, _unreadable, _artefacts, _stuck, _failed, _reviews)
 
 
 def _keys(patient: Patient, where: str) -> list[str]:

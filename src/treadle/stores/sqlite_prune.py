@@ -54,6 +54,7 @@ def remove(con: sqlite3.Connection, wanted: Pruning, keys: Sequence[int]) -> int
                 tally.add(stage, state, -number)
         tally.write(con)
         con.execute(f"INSERT INTO leftovers SELECT id FROM items WHERE id IN {_LISTED}", listed)
+        con.execute(f"DELETE FROM artefacts WHERE item IN {_LISTED}", listed)
         con.execute(f"DELETE FROM items WHERE id IN {_LISTED}", listed)
         con.execute(_TELL, (wanted.at, KIND_CODE[EventKind.ITEMS_PRUNED], wanted.told(len(gone))))
     return len(gone)

@@ -13,7 +13,7 @@ import pytest
 from treadle import decide
 from treadle.clock import now_us, to_us
 from treadle.definition import Definition
-from treadle.errors import ItemNotFound, LeaseLost, StageNotFound, StoreError
+from treadle.errors import ItemNotFound, LeaseLost, StageNotFound, StoreCorrupt, StoreError
 from treadle.event import EventKind
 from treadle.outcome import ReviewData
 from treadle.state import AttemptRow, Ended, ItemPhase, ItemState, Mode, Rest, StageState, StageStatus, SubTaskStatus, Transition
@@ -502,6 +502,32 @@ class StateStoreContract:
         await _finish(store, held)
         with pytest.raises(LeaseLost):
             await store.commit(cancelled, Transition(now_us()))
+
+    # large artefacts
+
+    async def test_a_large_artefact_is_kept_as_long_as_its_item(self, store: StateStore) -> None:
+        state, other = await _held(store, "x", "y")
+        text = json.dumps(["ä" * 1000] * 1500, ensure_ascii=False)
+        reference = await store.keep(state, text)
+        assert reference.startswith("@sha256:")
+        assert await store.keep(other, text) == reference
+        pieces = [piece async for piece in store.pieces("x", "a", reference)]
+        assert b"".join(pieces).decode() == text
+        await _finish(store, state)
+        await _prune(store)
+        assert await store.collect() == (0, 0)
+        assert [piece async for piece in store.pieces("y", "a", reference)] == pieces
+        await _finish(store, other)
+        await _prune(store)
+        assert await store.collect() == (1, len(text.encode()))
+        with pytest.raises(StoreCorrupt, match="stage 'a' of item 'y'"):
+            assert [piece async for piece in store.pieces("y", "a", reference)]
+
+    async def test_what_is_no_reference_is_told_with_item_and_stage(self, store: StateStore) -> None:
+        for wrong in ("@", "@sha256:../../etc/passwd:1:text/plain", '{"@sha256": 1}'):
+            with pytest.raises(StoreCorrupt, match="stage 'a' of item 'x'") as caught:
+                assert [piece async for piece in store.pieces("x", "a", wrong)]
+            assert caught.value.item_id == "x"
 
     # a stage of another name
 

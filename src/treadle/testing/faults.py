@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -174,6 +174,16 @@ class FaultyStore(StateStore):
 
     async def page(self, wanted: Filter, after: str | None, limit: int) -> list[ItemState]:
         return await self._through("page", lambda: self._store.page(wanted, after, limit))
+
+    async def keep(self, state: ItemState, text: str) -> str:
+        return await self._through("keep", lambda: self._store.keep(state, text))
+
+    async def pieces(self, item_id: str, stage: str, reference: str) -> AsyncIterator[bytes]:
+        async for piece in self._store.pieces(item_id, stage, reference):
+            yield piece
+
+    async def collect(self) -> tuple[int, int]:
+        return await self._through("collect", self._store.collect)
 
     async def browse(self, wanted: Filter, after: str | None, limit: int, *, backwards: bool = False) -> Listing:
         return await self._through("browse", lambda: self._store.browse(wanted, after, limit, backwards=backwards))

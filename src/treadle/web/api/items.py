@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
-from treadle.dossier import child_attempts, child_page, dossier, stage_part, whole_artefact
+from treadle.dossier import artefact_of, child_attempts, child_page, dossier, stage_part
 from treadle.history import Attempt, word_of
 from treadle.listing import item_page
 from treadle.state import StageState
@@ -76,7 +76,7 @@ async def show_stage_of_item(store: Store, who: Viewer, item_id: str, stage: str
     part = await stage_part(store, item_id, stage)
     return StagePartShape(
         entry=EntryShape.model_validate(part.entry),
-        artefact=None if part.artefact is None else json.loads(part.artefact),
+        artefact=part.artefact,
         json_schema=part.schema,
         attempts=[attempt_shape(attempt) for attempt in part.attempts],
         left_out=part.left_out,
@@ -87,7 +87,7 @@ async def show_stage_of_item(store: Store, who: Viewer, item_id: str, stage: str
 @router.get(_STAGE + "/artefact", response_class=Response, responses={200: {"content": {"application/json": {}}}})
 async def artefact(store: Store, who: Viewer, item_id: str, stage: str) -> Response:
     """What the stage made, as JSON, however large; of a fan-out an object with the artefact of each subtask."""
-    found = await whole_artefact(store, item_id, stage)
+    found = await artefact_of(store, item_id, stage)
     text = await asyncio.to_thread(json.dumps, found, ensure_ascii=False)
     # Shown as text and never as a page, whatever it holds.
     return Response(text, media_type="application/json", headers={"X-Content-Type-Options": "nosniff"})
