@@ -63,6 +63,7 @@ class Membership:
         """This engine may claim, under a new number if it had one."""
         await self._silence()
         self.number = await self._store.enlist(await asyncio.to_thread(identity, self._name))
+        self._watch.heard()
         self._heartbeat = Heartbeat(self._store, self.number, self._lease / 3, self._watch.heard)
 
     async def leave(self) -> None:

@@ -193,7 +193,7 @@ def lagging(path: str, side: str, lag: str, lease: float) -> None:
     @flow.stage(limit=3)
     async def a(item: Item) -> int:
         witness.tell("ran", item["id"], "a")
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.3)
         return 1
 
     @flow.stage
@@ -209,7 +209,7 @@ def lagging(path: str, side: str, lag: str, lease: float) -> None:
     async def do() -> None:
         async with open_store(path) as store, Engine(flow, store, lease=lease) as engine:
             watching = asyncio.create_task(watch.run())
-            await engine.work(concurrency=10)
+            await engine.work(concurrency=35)
             watching.cancel()
 
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)

@@ -21,13 +21,14 @@ from treadle.stores.sqlite_health import Weight, examine
 pytestmark = [pytest.mark.may_block, pytest.mark.timeout(300 if LONG else 90)]  # other processes are what is tested
 
 HELD, LEASE = (20.0, 5.0) if LONG else (5.0, 3.0)
+LAG = 0.05 if LONG else 0.25
 TRIES = 3
 """A busy machine can hold up a loop, or keep a heart from its turn, as well; it does not do so each time."""
 
 
 def crew(bench: Bench, folder: Path, lease: float, *twists: Twist) -> list[Forked]:
     """Two workers of different hosts in the middle of slow work, each of which writes the longest lag of its loop."""
-    bench.start(folder, "fill", folder / "s.db", 80).finish()
+    bench.start(folder, "fill", folder / "s.db", 50).finish()
     made = [
         bench.start(
             folder,
@@ -44,22 +45,35 @@ def crew(bench: Bench, folder: Path, lease: float, *twists: Twist) -> list[Forke
     return made
 
 
+def lag(file: Path) -> float:
+    """How long that loop stood still at most; one that still does has written nothing since."""
+    return max(float(file.read_text() or 0), time.time() - file.stat().st_mtime)
+
+
+def took(con: sqlite3.Connection) -> bool:
+    """Whether the lock is ours; SQLite's own waiting would look too seldom to get it from busy writers."""
+    try:
+        con.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError:
+        return False
+    return True
+
+
 def held(bench: Bench, lease: float, seconds: float, *twists: Twist) -> Sequence[str]:
     """What went wrong while another process held the write lock for longer than the workers' lease."""
     folder = bench.folder()
     workers = crew(bench, folder, lease, *twists)
-    con = sqlite3.connect(folder / "s.db", isolation_level=None, timeout=30)
-    con.execute("BEGIN IMMEDIATE")
+    con = sqlite3.connect(folder / "s.db", isolation_level=None, timeout=0)
+    until(lambda: took(con), every=0.0003)
     for n in range(2):
         os.truncate(folder / f"lag{n}", 0)
     time.sleep(seconds)
-    # A loop that stands still all the time writes nothing.
-    lags = [float((folder / f"lag{n}").read_text() or seconds) for n in range(2)]
+    lags = [lag(folder / f"lag{n}") for n in range(2)]
     con.execute("ROLLBACK")
     con.close()
     until(lambda: not sql(folder / "s.db", "SELECT 1 FROM items WHERE phase <> 1"), 40)
     found = [f"worker {n} ended" for n, worker in enumerate(workers) if worker.code is not None]
-    found += [f"the loop stood still for {lag * 1000:.0f} ms" for lag in lags if lag > 0.05]
+    found += [f"the loop stood still for {lag * 1000:.0f} ms" for lag in lags if lag > LAG]
     if lost := events(folder / "s.db", "stage_interrupted") + events(folder / "s.db", "commit_refused"):
         found.append(f"somebody was taken for dead who only waited: {lost[0]}; {(folder / 'errors').read_text()[-1500:]}")
     for worker in workers:
@@ -67,7 +81,9 @@ def held(bench: Bench, lease: float, seconds: float, *twists: Twist) -> Sequence
     return found + faults(folder / "s.db", ended=True)
 
 
-@pytest.mark.promise(f"the write lock is held by another process for {HELD:g} s: no error, no lost lease, loop lag under 50 ms")
+@pytest.mark.promise(
+    f"the write lock is held by another process for {HELD:g} s: no error, no lost lease, loop lag under {LAG * 1000:g} ms"
+)
 def test_a_held_lock_costs_time_and_nothing_else(bench: Bench, tally: Tally) -> None:
     for _ in range(TRIES):
         if not (told := held(bench, LEASE, HELD)):
@@ -76,9 +92,8 @@ def test_a_held_lock_costs_time_and_nothing_else(bench: Bench, tally: Tally) -> 
     tally.check()
 
 
-@pytest.mark.parametrize(("twist", "lease", "seconds"), [("wait_on_the_loop", 3.0, 1.0), ("silence_always_counts", 1.0, 2.5)])
-def test_the_lab_would_see(bench: Bench, twist: str, lease: float, seconds: float) -> None:
-    assert any(held(bench, lease, seconds, (twist,)) for _ in range(TRIES))
+def test_the_lab_would_see_a_loop_that_waits(bench: Bench) -> None:
+    assert held(bench, LEASE, 1.0, ("wait_on_the_loop",))
 
 
 @pytest.mark.promise("a worker that is stopped inside its transaction is named, and all go on when it does or ends")

@@ -135,11 +135,6 @@ def wait_on_the_loop() -> None:
     sqlite_writer.Writer._slow = property(lambda _: False, lambda *_: None)  # type: ignore[assignment]
 
 
-def silence_always_counts() -> None:
-    """Who is not heard is dead, though nobody can be heard."""
-    presence.DeathWatch._is_late = lambda *_: False  # type: ignore[method-assign]
-
-
 def together() -> None:
     """What was in flight at a death runs together, however often it was."""
     suspects.FEW = 10**6
