@@ -7,14 +7,13 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, expect
 
-from tests.web.conftest import BROWSER, ROOT
+from tests.web.conftest import BROWSER, assert_accessible, assert_fits
 from tests.web.inbox.conftest import Desk
 from treadle.web import Role
 from treadle.web.private import private_folder
 from treadle.web.users import Users
 
 pytestmark = BROWSER
-AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
 
 
 @pytest.fixture
@@ -23,44 +22,34 @@ def token_to_look(store_path: Path) -> str:
     return Users(private_folder(str(store_path))).add("vera", Role.VIEWER)
 
 
-async def findings(desk: Desk) -> list[str]:
-    """What axe-core calls serious or worse."""
-    if not AXE.is_file():
-        pytest.skip("axe-core is not there: python web/build_hook.py --dev")
-    await desk.page.evaluate(AXE.read_text("utf-8"))
-    found = await desk.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-    return [
-        f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in found["violations"] if one["impact"] in ("serious", "critical")
-    ]
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_axe_finds_nothing_serious(desk: Desk, scheme: str) -> None:
     await desk.page.emulate_media(color_scheme=scheme)
     await desk.open()
-    assert await findings(desk) == []
+    await assert_accessible(desk.page)
     await desk.press("e")
     await desk.page.get_by_label("Expression").fill("nonsense")
     await expect(desk.page.locator("#edit-diff .added")).to_be_visible()
-    assert await findings(desk) == []
+    await assert_accessible(desk.page)
     await desk.press("Escape", "r")
     await expect(desk.page.locator("#reason")).to_be_visible()
-    assert await findings(desk) == []
+    await assert_accessible(desk.page)
     await desk.press("Escape", "?")
-    assert await findings(desk) == []
+    await assert_accessible(desk.page)
     await desk.press("Escape", "b")
     await desk.page.locator("#bulk-send").click()
     await expect(desk.page.locator("#bulk-preview")).to_contain_text("would be")
-    assert await findings(desk) == []
+    await assert_accessible(desk.page)
 
 
 async def test_axe_finds_nothing_serious_on_a_phone(desk: Desk) -> None:
     await desk.page.set_viewport_size({"width": 390, "height": 844})
     await desk.page.goto("/inbox")
-    assert await findings(desk) == []
+    await assert_accessible(desk.page)
     await desk.page.get_by_role("link", name="paper-1").click()
     await desk.is_at("paper-1")
-    assert await findings(desk) == []
+    await assert_accessible(desk.page)
+    await assert_fits(desk.page)
     small = await desk.page.evaluate(
         "[...document.querySelectorAll('#actions button')].filter((one) => one.offsetParent && one.offsetHeight < 44).length"
     )

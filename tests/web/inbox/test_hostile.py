@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -11,14 +11,13 @@ import pytest
 from playwright.async_api import expect
 
 import treadle
-from tests.web.conftest import BROWSER, ROOT, Server
+from tests.web.conftest import BROWSER, Server, serving
 from tests.web.inbox.conftest import Desk
 from tests.web.inbox.poison import BAITS, BIDI, ESCAPES, EVIL, ID, poison
 from treadle import Inbox, Reject, open_store
 from treadle.state import Decided
 
 pytestmark = BROWSER
-APP = f"{ROOT / 'tests' / 'web' / 'inbox' / 'poison.py'}:poison"
 UNSEEN = {character for character in BIDI + ESCAPES if not character.isprintable()}
 
 
@@ -35,8 +34,9 @@ def store_path(sample_store: Path) -> Path:
 
 
 @pytest.fixture
-def server(store_path: Path, start_server: Callable[..., Server]) -> Server:
-    return start_server(store_path, app=APP)
+def server(store_path: Path) -> Iterator[Server]:
+    with serving(store_path, poison) as found:
+        yield found
 
 
 async def harmless(desk: Desk) -> None:
