@@ -177,7 +177,7 @@ async def test_the_overview_leads_to_what_stands_out(client: httpx.AsyncClient) 
     assert 'href="/failures?stage=read" aria-label="× 1 failed in read"' in page
     assert 'href="/inbox?stage=summary" aria-label="● 3 of summary need a person"' in page
     assert "cannot read …: unreadable ink" in page
-    assert '<title>read: 5 completed, 1 failed, p50' in page
+    assert "<title>read: 5 completed, 1 failed, p50" in page
 
 
 async def test_filters_stay_in_the_address_of_other_pages(client: httpx.AsyncClient, store: StateStore) -> None:
