@@ -15,7 +15,7 @@ from treadle.clock import to_us
 from treadle.errors import SchemaTooNew, StoreCorrupt, StoreError, StoreFull, StoreUnavailable
 from treadle.stores.filesystem import refused_as_network
 
-VERSION = 5
+VERSION = 6
 STATES = ("pending", "running", "completed", "failed", "awaiting_review", "skipped")
 """Stored as their places here."""
 
