@@ -30,6 +30,7 @@ demo: $(VENV)/.demo ## run the licence audit example
 	@$(PY) -m examples.licence_audit
 
 test: $(VENV)/.dev ## run all tests; the core's branch coverage must reach 95 %
+	@sh .ci/browser
 	@$(PY) -m pytest -n 2 --dist worksteal --cov --cov-report term --cov-fail-under $(CORE_COVERAGE)
 
 lint: lint-ruff lint-format lint-mypy lint-imports lint-types ## check style, types and import contracts
@@ -66,7 +67,7 @@ lock: $(VENV)/.made-in ## pin the newest versions that fit Python 3.11 and up
 		--no-emit-index-url --no-emit-find-links --all-extras --group dev pyproject.toml --output-file $(LOCK)
 
 clean: ## remove everything made here, .venv too
-	@rm -rf $(VENV) build dist htmlcov docs/_build .coverage .coverage.* \
+	@rm -rf $(VENV) build dist htmlcov docs/_build web/node_modules src/treadle/web/vendor .coverage .coverage.* \
 		.hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find . -path ./.git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
 
@@ -85,6 +86,6 @@ $(VENV)/.demo: pyproject.toml $(LOCK) | $(VENV)/.made-in
 $(VENV)/.dev: pyproject.toml $(LOCK) web/package-lock.json src/treadle/web/assets.json | $(VENV)/.made-in
 	@echo "Installing Treadle and the tools of $(LOCK) ..."
 	@$(PIP) install --requirement $(LOCK)
-	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@TREADLE_WEB_ASSETS=require $(PIP) install --no-deps --no-build-isolation --editable .
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PY) web/build_hook.py --dev
 	@touch $(VENV)/.demo $@

@@ -11,9 +11,11 @@ from typing import Any
 from treadle.artefact import MAX_ARTEFACT
 from treadle.codec import ANY, Codec, ItemCodec
 from treadle.errors import StageNotFound
+from treadle.event import EventKind
 from treadle.gates import QualityGate
 from treadle.policy import RetryBudget, ReviewPolicy
 from treadle.signature import Signature
+from treadle.state import EventRow, Unit
 
 INLINE, THREAD, PROCESS = "inline", "thread", "process"
 EXECUTORS = (INLINE, THREAD, PROCESS)
@@ -67,6 +69,18 @@ class StageDefinition:
     review: ReviewPolicy = ReviewPolicy.NEVER
     judged: bool = False
     """Whether a completed attempt may come to anything but a completed stage."""
+    # What almost every attempt says, made once: an item has ten of these, and the collector looks at each that is alive.
+    unit: Unit = field(init=False, repr=False)
+    """The stage as a whole, as a unit of work."""
+    first_start: EventRow = field(init=False, repr=False)
+    """Its first attempt has begun."""
+    first_end: EventRow = field(init=False, repr=False)
+    """Its first attempt has completed it."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "unit", (self.name, None))
+        object.__setattr__(self, "first_start", EventRow(EventKind.STAGE_STARTED, self.name, None, 1))
+        object.__setattr__(self, "first_end", EventRow(EventKind.STAGE_COMPLETED, self.name, None, 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

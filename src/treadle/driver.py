@@ -47,6 +47,7 @@ class Driver:
         window: int,
         limits: Limits,
         observe: Observer,
+        alone: bool = False,
     ) -> None:
         self._surroundings = surroundings
         self._flow = surroundings.flow
@@ -54,6 +55,7 @@ class Driver:
         self._state = state
         self._subject = Subject(self._flow, state, self._on_progress)
         self._window = window
+        self._alone = alone
         self._limits = limits
         self._observe = observe
         self._debug = log.isEnabledFor(logging.DEBUG)
@@ -105,7 +107,7 @@ class Driver:
             await self._expire()
         decide.count(flow, state)
         try:
-            await self._follow(await self._write(decide.begin(flow, state, now_us(), self._window)))
+            await self._follow(await self._write(decide.begin(flow, state, now_us(), self._window, alone=self._alone)))
             while self._branches:
                 done, _ = await asyncio.wait(self._branches, return_when=asyncio.FIRST_EXCEPTION)
                 for branch in done:
@@ -292,7 +294,8 @@ class Driver:
             self._spawn(self._woken())
 
     async def _woken(self) -> None:
-        if not (self._window and (self._state.running or self._state.asking)):
+        # What runs alone has no company: the item rests when it has ended, and is claimed again at once.
+        if self._alone or not (self._window and (self._state.running or self._state.asking)):
             return
         change = decide.wake(self._flow, self._state, now_us(), self._window)
         if change.starts or change.ready:

@@ -265,7 +265,7 @@ async def stage_report(store: StateStore, stage: str) -> StageReport:
     shape = await store.shape()
     if shape is None or stage not in shape.stages:
         raise StageNotFound(stage, () if shape is None else tuple(shape.stages))
-    counts, moving, took = await store.counts(), await pace(store), await durations(store, stage)
+    counts, moving, took = await store.counts(), await pace(store), await durations(store)
     figures = stage_figures(shape, counts, moving, took)
     return StageReport(
         figures=next(one for one in figures if one.name == stage),

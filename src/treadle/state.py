@@ -343,7 +343,10 @@ class Transition(NamedTuple):
     events: Sequence[EventRow] = ()
     rest: Rest | None = None
     starts: Sequence[Unit] = ()
-    """Marked running here: run them as soon as this is durable."""
+    """Marked running here: run them as soon as the rest of this is durable.
+
+    That they have started may be written later, or with their end; until then whoever looks from outside sees them pending.
+    """
     ready: Sequence[str] = ()
     """Stages that could start but need leave first: a free slot, or their ``when``."""
     reviews: Sequence[ReviewRow] = ()

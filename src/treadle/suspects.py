@@ -11,6 +11,10 @@ FEW = 5
 """How many that were in flight once run together; those that were twice run alone, so that a third time tells which it was."""
 
 
+ALONE = 1
+"""How many units of such an item run at once: of parallel stages too only one."""
+
+
 class Suspects:
     """Which of them may run now.
 
@@ -40,7 +44,7 @@ class Suspects:
             waiting.clear()
 
     def next(self, moving: int) -> list[tuple[ItemState, int]]:
-        """Items to start now while ``moving`` items move, each with how many of its subtasks may run at once."""
+        """Items to start now while ``moving`` items move, each with how many of its subtasks may run at once; where ``ALONE``, stages too."""
         if moving > len(self._running) or 2 in self._running.values():  # noqa: PLR2004 - one that must be alone
             return []
         few, alone = self._waiting[1], self._waiting[2]
@@ -48,7 +52,7 @@ class Suspects:
         while few and len(self._running) < FEW:
             chosen.append((self._take(few, 1), FEW))
         if not self._running and alone:
-            chosen.append((self._take(alone, 2), 1))
+            chosen.append((self._take(alone, 2), ALONE))
         return chosen
 
     def _take(self, waiting: deque[ItemState], level: int) -> ItemState:

@@ -17,7 +17,7 @@ from treadle.membership import Membership
 from treadle.source import Source
 from treadle.state import ItemState, Mode, Rest, Transition
 from treadle.store import Claimed, NewItem, StateStore
-from treadle.suspects import Suspects
+from treadle.suspects import ALONE, Suspects
 
 log: logging.Logger = logging.getLogger("treadle.worker")
 
@@ -279,6 +279,9 @@ class Worker:
                 raise
             log.warning("cannot claim now, trying again: %s", error)
             return Claimed([], now_us() + _RETRY_US)
+        for state in claimed.items:
+            if state.lost is not None:
+                decide.count(self._surroundings.flow, state)
         if claimed.mode is not self._mode:
             self._mode = claimed.mode
             log.info("this store is %s", claimed.mode.value)
@@ -317,6 +320,7 @@ class Worker:
             window=window,
             limits=self._limits,
             observe=observe if apart else self._observe,
+            alone=apart and window == ALONE,
         )
         task = asyncio.create_task(self._drive(driver))
         self._drivers[state.id] = (driver, task)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -151,3 +153,47 @@ def blocking(path: str, side: str, lease: float, seconds: float) -> None:
         return b
 
     move(path, flow, witness, lease=lease, concurrency=12, forever=False)
+
+
+def drink(name: str) -> None:
+    """What some names do to their worker."""
+    if name.startswith("exit"):
+        os._exit(1)
+    if name.startswith("fault"):
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def poisoned(path: str, number: int) -> None:
+    """Move items of which some kill whoever runs them: at once, or in one of many subtasks; with an innocent stage beside."""
+    flow = Workflow("poison")
+
+    @flow.stage
+    async def first(item: Item) -> int:
+        await asyncio.sleep(0)
+        drink(item["id"])
+        return 1
+
+    @flow.stage
+    async def beside(item: Item) -> None:
+        await asyncio.sleep(0.01)
+
+    @flow.stage
+    async def split(item: Item, first: int) -> FanOut:
+        return FanOut([SubTask(name) for name in item.get("parts", [])])
+
+    @split.subtask
+    async def part(item: Item, subtask: SubTask) -> int:
+        await asyncio.sleep(0.001)
+        drink(subtask.name)
+        return 1
+
+    items = ids(number)
+    for n, name in enumerate(("exit1", "fault1", "exit2", "fault2", "exit3")):
+        items.insert(n * len(items) // 5, {"id": name})
+    items.append({"id": "parts", "parts": [f"s{n}" for n in range(60)] + ["exit"] + [f"t{n}" for n in range(60)]})
+
+    async def do() -> None:
+        async with open_store(path) as store, Engine(flow, store) as engine:
+            await engine.run(items, concurrency=100)
+
+    asyncio.run(do())

@@ -9,12 +9,17 @@ from typing import Any
 import pytest
 
 _ROWS: list[tuple[str, int, int]] = []
+_FAILED: set[str] = set()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Keep what a test has counted; those of parallel workers come here too."""
+    if report.failed:
+        _FAILED.add(report.nodeid)
     if report.when == "teardown":
-        _ROWS.extend(value for name, value in report.user_properties if name == "crash")
+        for _, (promise, cases, failures) in [pair for pair in report.user_properties if pair[0] == "crash"]:
+            # A test that broke off has not counted what broke it.
+            _ROWS.append((promise, cases, max(failures, report.nodeid in _FAILED)))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

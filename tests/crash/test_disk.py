@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.judge import check_invariants
-from tests.crash.lab import LONG, line, sql, started, until
+from tests.crash.lab import LONG, check_invariants, line, sql, started, until
 
 pytestmark = pytest.mark.may_block  # other processes are what is tested: this one only waits for them
 

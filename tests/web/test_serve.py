@@ -41,6 +41,12 @@ def call(*words: str, code: str = "", **environment: str) -> subprocess.Complete
     )
 
 
+@pytest.fixture
+def server(store_path: Path, start_server: Start) -> Server:
+    """Here it is a process."""
+    return start_server(store_path)
+
+
 def test_start_sign_in_stop(server: Server) -> None:
     assert server.url.startswith("http://127.0.0.1:")
     folder = server.store.with_name("letters.db.web")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from treadle.decide.draft import (
     COMPLETED,
@@ -13,6 +13,7 @@ from treadle.decide.draft import (
     RUNNING,
     SKIPPED,
 )
+from treadle.decide.recovery import presume
 from treadle.decide.settling import Settling
 from treadle.decide.straight import straight
 from treadle.definition import Definition
@@ -27,8 +28,10 @@ from treadle.state import (
 
 
 def count(flow: Definition, state: ItemState) -> None:
-    """Fill the counters that ``apply`` keeps up to date; done once when an item is claimed."""
+    """Fill the counters that ``apply`` keeps up to date; done when an item has been claimed."""
     state.asking.clear()
+    if state.lost is not None:
+        presume(flow, state)
     if not state.stages:
         state.unmet, state.running = dict(flow.needed), 0
         return
@@ -69,14 +72,17 @@ def _apply_subtasks(state: ItemState, rows: Sequence[SubtaskRow]) -> None:
             state.running -= 1
 
 
-def begin(flow: Definition, state: ItemState, now: int, window: int) -> Transition:
+def begin(flow: Definition, state: ItemState, now: int, window: int, *, alone: bool = False) -> Transition:
     """What happens when an item has just been claimed.
 
     Whatever was running lost its worker: it is counted as interrupted and starts again, or fails after
     ``MAX_INTERRUPTIONS``. Everything that can start, starts; of a fan-out's children up to ``window``.
+    ``alone``, of several stages only the one under most suspicion.
     """
     draft = Settling(flow, state, now, window)
-    for name in flow.stages if state.stages else flow.roots:
+    suspect = _prime_suspect(flow, state, now) if alone else None
+    names: Iterable[str] = flow.stages if state.stages else flow.roots
+    for name in names if suspect is None else (suspect,):
         stage, row = flow.stages[name], state.stages.get(name)
         if row is None or row.state is PENDING:
             if state.unmet[name] == 0 and (row is None or row.due is None or row.due <= now):
@@ -87,6 +93,20 @@ def begin(flow: Definition, state: ItemState, now: int, window: int) -> Transiti
             else:
                 draft.interrupted(stage, row)
     return draft.finish()
+
+
+def _prime_suspect(flow: Definition, state: ItemState, now: int) -> str | None:
+    """Of the stages that can go on now, the one that was in flight at the most deaths; ``None`` if none was."""
+    found, most = None, 0
+    for name in flow.stages:
+        row = state.stages.get(name)
+        if row is None or state.unmet[name] or (row.due is not None and row.due > now):
+            continue
+        rows = state.boards[name].rows if row.fan_out and name in state.boards else [row]
+        deaths = max((one.interruptions for one in rows if one.state is PENDING or one.state is RUNNING), default=0)
+        if deaths > most:
+            found, most = name, deaths
+    return found
 
 
 def heed(flow: Definition, state: ItemState, stored: ItemState) -> None:

@@ -4,10 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from treadle.decide.draft import PENDING, RUNNING
+from treadle.decide.draft import FINISHED, PENDING, RUNNING
 from treadle.decide.settling import Settling
 from treadle.definition import Definition
 from treadle.state import ItemState, StageRow, SubtaskRow, Transition
+
+
+def presume(flow: Definition, state: ItemState) -> None:
+    """Of an item whose worker died: what was never tried and waits for nothing was in flight, whether it says so or not.
+
+    Stores need not write at once that a stage has started (``Transition.starts``), and the first thing that it does may
+    be to take its worker down: it would do so for ever if nobody counted.
+    """
+    if state.payload is None:
+        return
+    finished = {name for name, row in state.stages.items() if row.state in FINISHED}
+    for name, stage in flow.stages.items():
+        if name not in state.stages and not stage.asks_leave and finished.issuperset(stage.needs):
+            since = max((state.stages[need].updated for need in stage.needs), default=state.added)
+            state.stages[name] = StageRow(name, RUNNING, 1, since, since, version=stage.version)
 
 
 def was_in_flight(state: ItemState) -> bool:

@@ -75,8 +75,8 @@ class Settling(Draft):
         name = stage.name
         if row is None:
             self.stages.append(StageRow(name, RUNNING, 1, self.now, self.now, None, None, None, None, None, stage.version))
-            self.events.append(EventRow(_STARTED, name, None, 1))
-            self.starts.append((name, None))
+            self.events.append(stage.first_start)
+            self.starts.append(stage.unit)
         elif row.fan_out:
             self.stages.append(row._replace(state=RUNNING, updated=self.now, error=None))
             self.resume_fan_out(stage, row)
@@ -87,7 +87,7 @@ class Settling(Draft):
             if row.spent:
                 self.events.append(EventRow(EventKind.RETRY_ATTEMPT, name, None, number))
             self.events.append(EventRow(_STARTED, name, None, number))
-            self.starts.append((name, None))
+            self.starts.append(stage.unit)
 
     def room(self, stage: StageDefinition) -> int:
         return self.window if stage.limit is None else min(self.window, stage.limit)

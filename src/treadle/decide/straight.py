@@ -13,7 +13,7 @@ from treadle.state import AttemptRow, Ended, EventRow, ItemPhase, ItemState, Res
 _RUNNING, _COMPLETED, _ENDED = StageState.RUNNING, StageState.COMPLETED, Ended.COMPLETED
 _FINISHED = frozenset({StageState.COMPLETED, StageState.SKIPPED})
 _ENDED_WELL = Rest(ItemPhase.COMPLETED, None)
-_STARTED, _DONE = EventKind.STAGE_STARTED, EventKind.STAGE_COMPLETED
+_DONE, _ITEM_DONE = EventKind.STAGE_COMPLETED, EventRow(EventKind.WORKFLOW_COMPLETED)
 
 
 def straight(flow: Definition, state: ItemState, stage: StageDefinition, attempt: AttemptRow, now: int) -> Transition | None:
@@ -21,29 +21,30 @@ def straight(flow: Definition, state: ItemState, stage: StageDefinition, attempt
     if attempt.how is not _ENDED or attempt.metrics is not None or stage.judged or state.reviews:
         return None
     starts: list[Unit] = []
-    started: list[StageRow] = []
-    told = [EventRow(_DONE, stage.name, None, attempt.number)]
+    stages: list[StageRow] = [_done(state.stages[stage.name], attempt, now)]
+    told = [stage.first_end if attempt.number == 1 else EventRow(_DONE, stage.name, None, attempt.number)]
     for name in stage.feeds:
         if state.unmet[name] != 1:
             continue
         feed = flow.stages[name]
         if feed.asks_leave or feed.priority or name in state.stages:
             return None
-        started.append(StageRow(name, _RUNNING, 1, now, now, None, None, None, None, None, feed.version))
-        told.append(EventRow(_STARTED, name, None, 1))
-        starts.append((name, None))
-    rest = None
-    if not starts:
-        if not _was_last(flow, state, stage):
-            return None
-        rest = _ENDED_WELL
-        told.append(EventRow(EventKind.WORKFLOW_COMPLETED))
-    row = state.stages[stage.name]
-    done = StageRow(
-        stage.name, _COMPLETED, attempt.number, now, attempt.started, None, None, attempt.artefact, attempt.summary, None,
+        stages.append(StageRow(name, _RUNNING, 1, now, now, None, None, None, None, None, feed.version))
+        told.append(feed.first_start)
+        starts.append(feed.unit)
+    if starts:
+        return Transition(now, stages, (), (), told, None, starts)
+    if not _was_last(flow, state, stage):
+        return None
+    told.append(_ITEM_DONE)
+    return Transition(now, stages, (), (), told, _ENDED_WELL)
+
+
+def _done(row: StageRow, attempt: AttemptRow, now: int) -> StageRow:
+    return StageRow(
+        row.stage, _COMPLETED, attempt.number, now, attempt.started, None, None, attempt.artefact, attempt.summary, None,
         row.version, row.spent, row.interruptions, 0, row.reruns,
     )  # fmt: skip
-    return Transition(now, [done, *started], (), (), told, rest, starts)
 
 
 def _was_last(flow: Definition, state: ItemState, stage: StageDefinition) -> bool:

@@ -309,7 +309,7 @@ class MemoryStateStore(StateStore):
             raise LeaseLost(no_longer_held(state.id))
         self._write(record, change)
         if change.rest is not None:
-            record.worker = None
+            record.worker, record.state.lost = None, None
             news = record.state.news != state.news
             self._settle(record, change, now_us() if news else change.rest.wake)
         return _DONE

@@ -51,7 +51,7 @@ from treadle.stores.shared import (
     taken_for_dead,
     workflow_event,
 )
-from treadle.stores.sqlite_put import Tally, write_changes, write_rows
+from treadle.stores.sqlite_put import Tally, write_changes, write_rows, write_starts
 from treadle.stores.sqlite_reading import NoWriter, open_for_reading
 from treadle.stores.sqlite_rows import (
     PHASE_CODE,
@@ -67,6 +67,7 @@ from treadle.stores.sqlite_rows import (
     shape_of,
 )
 from treadle.stores.sqlite_schema import connect, mapping_errors, open_file
+from treadle.stores.sqlite_starts import Start, Starts
 from treadle.stores.sqlite_writer import Writer
 
 T = TypeVar("T")
@@ -104,7 +105,10 @@ class SqliteStateStore(StateStore):
         self._files: ArtefactFiles | ArtefactMemory = ArtefactMemory() if path == ":memory:" else ArtefactFiles.of(path)
         self._names = Names()
         self._names.read(con)
-        self._writer: Writer | NoWriter = NoWriter(path) if read_only else Writer(con, path, self._write_changes)
+        self._starts = Starts()
+        self._writer: Writer | NoWriter = (
+            NoWriter(path) if read_only else Writer(con, path, self._starts, self._write_changes, self._write_starts)
+        )
         self._reader: Con | None = con if read_only else None if path == ":memory:" else connect(path, read_only=True)
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="treadle-reader")
         self._beating: Con | None = None
@@ -149,7 +153,10 @@ class SqliteStateStore(StateStore):
                 con.close()
 
     def _write_changes(self, con: Con, changes: Sequence[tuple[ItemState, Transition]]) -> list[Exception | None]:
-        return write_changes(con, self._names, changes)
+        return write_changes(con, self._names, self._starts, changes)
+
+    def _write_starts(self, con: Con, due: Sequence[Start]) -> None:
+        write_starts(con, self._names, self._starts, due)
 
     async def _write(self, act: Callable[[Con], T]) -> T:
         self._check_open()
@@ -172,6 +179,15 @@ class SqliteStateStore(StateStore):
 
         return await asyncio.get_running_loop().run_in_executor(self._reading, read)
 
+    async def _look(self, act: Callable[[Con], T]) -> T:
+        """Read what tells how items stand: whoever asks in this process sees every start at once."""
+        await self._starts_written()
+        return await self._read(act)
+
+    async def _starts_written(self) -> None:
+        if self._starts:
+            await self._write(lambda con: self._write_starts(con, self._starts.all()))
+
     def _check_open(self) -> None:
         if self._closed:
             raise StoreUnavailable(f"store {self._path} has been closed")
@@ -192,6 +208,7 @@ class SqliteStateStore(StateStore):
                 self._names.number(con, name)
             con.execute("INSERT OR REPLACE INTO workflow VALUES (1, ?, ?)", (given.workflow, text))
 
+        await self._starts_written()
         await self._write(act)
         await self._read(self._names.read)
 
@@ -227,6 +244,7 @@ class SqliteStateStore(StateStore):
             con.execute("UPDATE names SET name = ? WHERE name = ?", (new, old))
             con.execute("UPDATE workflow SET definition = ?", (renamed(stored[0], old, new),))
 
+        await self._starts_written()
         await self._write(act)
         self._names = Names()
         await self._read(self._names.read)
@@ -263,7 +281,7 @@ class SqliteStateStore(StateStore):
                 "SELECT id, key FROM items WHERE key IN (SELECT value FROM json_each(?)) ORDER BY id",
                 (json.dumps([i.id for i in fresh]),),
             ).fetchall()
-            write_rows(con, self._names, [(ItemState(key, None, key=number), arrival) for number, key in ids])
+            write_rows(con, self._names, self._starts, [(ItemState(key, None, key=number), arrival) for number, key in ids])
             tally = Tally()
             tally.add(0, PHASE_CODE[rest.phase], len(ids))
             # Statuses may have been set before the item itself came.
@@ -295,6 +313,7 @@ class SqliteStateStore(StateStore):
         def act(con: Con) -> None:
             sqlite_workers.free(con, [row for row in sqlite_workers.enlisted(con) if row.number == worker], now_us())
 
+        await self._starts_written()
         await self._write(act)
 
     async def workers(self) -> list[WorkerRow]:
@@ -356,6 +375,8 @@ class SqliteStateStore(StateStore):
     async def revise(self, item_id: str, change: Callable[[ItemState], Transition], *, create: bool = False) -> None:
         def act(con: Con) -> None:
             row = con.execute("SELECT id, worker FROM items WHERE key = ?", (item_id,)).fetchone()
+            if row is not None and (start := self._starts.of(row[0])) is not None:
+                self._write_starts(con, [start])
             if row is None and not create:
                 raise ItemNotFound(item_id)
             state = ItemState(item_id, None) if row is None else _readable(read_items(con, self._names, [row[0]])[row[0]])
@@ -363,7 +384,7 @@ class SqliteStateStore(StateStore):
             worker = None if row is None else row[1]
             if row is None:
                 state.key = int(con.execute("INSERT INTO items (key, added) VALUES (?, ?)", (item_id, made.at)).lastrowid or 0)
-            write_rows(con, self._names, [(state, made)])
+            write_rows(con, self._names, self._starts, [(state, made)])
             con.execute("UPDATE items SET news = news + 1 WHERE id = ?", (state.key,))
             rest = made.rest
             if made.revokes:
@@ -390,7 +411,7 @@ class SqliteStateStore(StateStore):
             found = read_items(con, self._names, [row[0]], subtasks=stage is None, stage=stage)
             return _readable(found[row[0]])
 
-        return await self._read(act)
+        return await self._look(act)
 
     async def attempts(self, item_id: str, stage: str, *, seq: int | None = None) -> list[tuple[str | None, AttemptRow]]:
         def act(con: Con) -> list[tuple[str | None, AttemptRow]]:
@@ -406,15 +427,15 @@ class SqliteStateStore(StateStore):
                 rows = [*([] if row is None or row.fan_out else [row]), *board.rows]
             return merge_attempts(read_attempts(con, found[0], stage, seq), rows)
 
-        return await self._read(act)
+        return await self._look(act)
 
     async def reviews(
         self, wanted: ReviewFilter, after: int | None, limit: int, *, newest_first: bool = False
     ) -> list[StoredReview]:
-        return await self._read(lambda con: read_reviews(con, self._names, wanted, after, limit, newest_first=newest_first))
+        return await self._look(lambda con: read_reviews(con, self._names, wanted, after, limit, newest_first=newest_first))
 
     async def events(self, after: int, limit: int, item_id: str | None = None) -> list[WorkflowEvent]:
-        rows = await self._read(lambda con: read_events(con, after, limit, item_id))
+        rows = await self._look(lambda con: read_events(con, after, limit, item_id))
         with mapping_errors(self._path):
             return [workflow_event(*row) for row in rows]
 
@@ -439,7 +460,7 @@ class SqliteStateStore(StateStore):
                     counter[StageState.PENDING] = counter.get(StageState.PENDING, 0) + untouched
             return Counts(phases, stages)
 
-        return await self._read(act)
+        return await self._look(act)
 
     async def page(self, wanted: Filter, after: str | None, limit: int) -> list[ItemState]:
         where, values = sqlite_looking.conditions(wanted)
@@ -452,7 +473,7 @@ class SqliteStateStore(StateStore):
             found = read_items(con, self._names, keys, subtasks=False)
             return [sqlite_looking.listed(item, key) for key, item in found.items()]
 
-        return await self._read(act)
+        return await self._look(act)
 
     # large artefacts
 
@@ -492,19 +513,19 @@ class SqliteStateStore(StateStore):
         return Pruned(items, after if last is None else last)
 
     async def browse(self, wanted: Filter, after: str | None, limit: int, *, backwards: bool = False) -> Listing:
-        return await self._read(lambda con: sqlite_looking.listing(con, self._names, wanted, after, limit, backwards=backwards))
+        return await self._look(lambda con: sqlite_looking.listing(con, self._names, wanted, after, limit, backwards=backwards))
 
     async def children(self, item_id: str, stage: str, after: int, limit: int, *, state: StageState | None = None) -> Children:
-        return await self._read(lambda con: sqlite_looking.children(con, item_id, stage, after, limit, state))
+        return await self._look(lambda con: sqlite_looking.children(con, item_id, stage, after, limit, state))
 
     async def recent(self, state: StageState, limit: int, *, stage: str | None = None) -> list[tuple[str, StageRow]]:
-        return await self._read(lambda con: sqlite_recent.recent(con, self._names, state, limit, stage))
+        return await self._look(lambda con: sqlite_recent.recent(con, self._names, state, limit, stage))
 
     async def journal(self, wanted: EventFilter, after: int | None, limit: int, *, newest_first: bool = False) -> Journal:
-        return await self._read(lambda con: sqlite_recent.journal(con, wanted, after, limit, newest_first=newest_first))
+        return await self._look(lambda con: sqlite_recent.journal(con, wanted, after, limit, newest_first=newest_first))
 
     async def tally(self, wanted: EventFilter, newest: int, width: int) -> list[Tallied]:
-        return await self._read(lambda con: sqlite_recent.tally(con, self._names, wanted, newest, width))
+        return await self._look(lambda con: sqlite_recent.tally(con, self._names, wanted, newest, width))
 
 
 def _readable(item: ItemState | StoreCorrupt) -> ItemState:

@@ -15,7 +15,7 @@ from treadle.stores.sqlite_rows import CODE_OF, PHASE_CODE, PHASES, STATE_OF, Na
 
 LOOK = 10_000
 """Items a page looks at where it must read their stages to know whether they are wanted: about 50 ms."""
-_FEW = 30_000
+_FEW = 20_000
 """So many rows of a state, or of the journal's end, are sorted by the ids of their items in about 50 ms."""
 _SLACK = 60_000_000
 """Events are written in the order of their commits, not quite that of their times."""

@@ -8,6 +8,7 @@ from contextlib import suppress
 from uuid import uuid4
 
 from treadle.clock import now_us
+from treadle.event import EventKind
 from treadle.state import ItemState, Transition
 from treadle.stores.sqlite_rows import KIND_CODE
 from treadle.stores.sqlite_schema import connect, prepare
@@ -38,8 +39,10 @@ class Marks:
 def trace_of(changes: Iterable[tuple[ItemState, Transition]]) -> Query | None:
     """A query that finds what these changes wrote, once they took place; ``None`` if none of them tells of itself."""
     for state, change in changes:
-        if change.events:
-            event = change.events[-1]
+        # A start may not be written yet.
+        told = [event for event in change.events if event.kind is not EventKind.STAGE_STARTED]
+        if told:
+            event = told[-1]
             # Only the holder of an item tells of it at that very microsecond.
             return _EVENT, (state.key, change.at, KIND_CODE[event.kind], event.attempt, event.subtask, event.data)
     return None

@@ -13,9 +13,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from treadle.errors import LeaseLost
-from treadle.state import ItemPhase, ItemState, StageRow, StageState, SubtaskRow, Transition
+from treadle.state import EventRow, ItemPhase, ItemState, StageRow, StageState, SubtaskRow, Transition
 from treadle.stores.shared import no_longer_held, refused
 from treadle.stores.sqlite_rows import CODE_OF, KIND_CODE, PHASE_CODE, REVIEW, Names
+from treadle.stores.sqlite_starts import Start, Starts, start_in
 
 _FENCES = "SELECT id, fence FROM items WHERE worker IS NOT NULL AND id IN (SELECT value FROM json_each(?))"
 _STAGE_SET = (
@@ -50,8 +51,10 @@ _PUT_EVENT = (
     " VALUES (?,?,nullif(?,0),?,nullif(?,0),nullif(?,''),nullif(?,''))"
 )
 # What happened while the item was held is looked at as soon as it is given back.
-_PUT_REST = "UPDATE items SET phase = ?, priority = ?, expiry = ?, wake = CASE WHEN news <> ? THEN ? ELSE ? END, worker = NULL WHERE id = ?"
-_PUT_ENDED = "UPDATE items SET phase = ?, priority = 0, wake = CASE WHEN news <> ? THEN ? END, worker = NULL WHERE id = ?"
+_PUT_REST = "UPDATE items SET phase = ?, priority = ?, expiry = ?, wake = CASE WHEN news <> ? THEN ? ELSE ? END, worker = NULL, lost = NULL WHERE id = ?"
+_PUT_ENDED = (
+    "UPDATE items SET phase = ?, priority = 0, wake = CASE WHEN news <> ? THEN ? END, worker = NULL, lost = NULL WHERE id = ?"
+)
 
 _PUT_COUNT = "INSERT INTO counts VALUES (?,?,?) ON CONFLICT DO UPDATE SET n = n + excluded.n"
 
@@ -61,10 +64,10 @@ _BARE_SUBTASK = SubtaskRow("", 0, "", StageState.PENDING, 0, 0)[10:]
 
 
 def write_changes(
-    con: sqlite3.Connection, names: Names, changes: Sequence[tuple[ItemState, Transition]]
+    con: sqlite3.Connection, names: Names, starts: Starts, changes: Sequence[tuple[ItemState, Transition]]
 ) -> list[Exception | None]:
     """Write the changes whose claim still holds; an error for each of the others, which the journal tells of."""
-    fences = dict(con.execute(_FENCES, (json.dumps([state.key for state, _ in changes]),)))
+    fences = _fences(con, [state for state, _ in changes])
     results: list[Exception | None] = []
     held: list[tuple[ItemState, Transition]] = []
     late: list[tuple[ItemState, Transition]] = []
@@ -75,7 +78,7 @@ def write_changes(
         else:
             results.append(LeaseLost(no_longer_held(state.id)))
             late.append((state, refused(state, change)))
-    write_rows(con, names, held + late if late else held)
+    write_rows(con, names, starts, held + late if late else held)
     ended: list[tuple[Any, ...]] = []
     rests: list[tuple[Any, ...]] = []
     phases = Tally()
@@ -94,11 +97,28 @@ def write_changes(
     return results
 
 
-def write_rows(con: sqlite3.Connection, names: Names, changes: Iterable[tuple[ItemState, Transition]]) -> None:
+def _fences(con: sqlite3.Connection, states: Sequence[ItemState]) -> dict[int, int]:
+    """The fences of those that somebody holds, by key."""
+    return dict(con.execute(_FENCES, (json.dumps([state.key for state in states]),)))
+
+
+def write_rows(con: sqlite3.Connection, names: Names, starts: Starts, changes: Iterable[tuple[ItemState, Transition]]) -> None:
     """Write stages, subtasks, attempts, events and reviews."""
-    rows = _Rows(con, names)
+    rows = _Rows(con, names, starts)
     for state, change in changes:
         rows.take(state, change)
+    rows.write()
+
+
+def write_starts(con: sqlite3.Connection, names: Names, starts: Starts, due: Sequence[Start]) -> None:
+    """Write starts that have waited long enough; of an item that is somebody else's by now there is nothing to tell."""
+    fences = _fences(con, [start.state for start in due])
+    rows = _Rows(con, names, starts)
+    for start in due:
+        if fences.get(start.state.key) == start.state.fence:
+            rows.start(start)
+        else:
+            starts.drop(start, written=False)
     rows.write()
 
 
@@ -142,9 +162,10 @@ class Tally:
 class _Rows:
     """The rows of a batch by the statements that write them."""
 
-    def __init__(self, con: sqlite3.Connection, names: Names) -> None:
+    def __init__(self, con: sqlite3.Connection, names: Names, starts: Starts) -> None:
         self._con = con
         self._names = names
+        self._starts = starts
         self._stages: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
         self._subtasks: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
         self._attempts: list[tuple[Any, ...]] = []
@@ -153,24 +174,43 @@ class _Rows:
         self._tally = Tally()
 
     def take(self, state: ItemState, change: Transition) -> None:
-        con, number, key, tally = self._con, self._names.number, state.key, self._tally
-        bare, made, whole = self._stages
-        for row in change.stages:
-            stage = number(con, row[0])
-            tally.stage(state, stage, row)
-            if row[5:7] != _NO_DUE_NO_ERROR or row[8:] != _BARE_STAGE or row[4] is None:
-                whole.append((key, stage, CODE_OF[row[1]], *row[2:]))
-            elif row[7] is None:
-                bare.append((key, stage, CODE_OF[row[1]], row[2], row[3], row[4]))
-            else:
-                made.append((key, stage, CODE_OF[row[1]], row[2], row[3], row[4], row[7]))
-        for event in change.events:
-            stage = 0 if event[1] is None else number(con, event[1])
-            self._events.append((change[0], key, stage, KIND_CODE[event[0]], event[3] or 0, event[2] or "", event[4] or ""))
+        stages, events = change.stages, change.events
+        if (before := self._starts.of(state.key)) is not None:
+            self.start(before, row=not stages or stages[0][0] != before.row[0])
+        if (start := start_in(state, change)) is not None:
+            self._starts.hold(start)
+            stages, events = stages[:-1], events[:-1]
+        for row in stages:
+            self._stage(state, row)
+        for event in events:
+            self._event(state.key, change[0], event)
         if change.subtasks:
-            self._take_subtasks(key, change.subtasks)
+            self._take_subtasks(state.key, change.subtasks)
         if change.attempts or change.reviews or change.cleared:
-            self._take_rest(key, change)
+            self._take_rest(state.key, change)
+
+    def start(self, start: Start, *, row: bool = True) -> None:
+        """A start that waited is told; its ``row`` is written unless what comes next takes its place."""
+        if row:
+            self._stage(start.state, start.row)
+        self._event(start.state.key, start.row.updated, start.event)
+        self._starts.drop(start, written=row)
+
+    def _stage(self, state: ItemState, row: StageRow) -> None:
+        stage = self._names.number(self._con, row[0])
+        self._tally.stage(state, stage, row)
+        bare, made, whole = self._stages
+        if row[5:7] != _NO_DUE_NO_ERROR or row[8:] != _BARE_STAGE or row[4] is None:
+            whole.append((state.key, stage, CODE_OF[row[1]], *row[2:]))
+        elif row[7] is None:
+            bare.append((state.key, stage, CODE_OF[row[1]], row[2], row[3], row[4]))
+        else:
+            made.append((state.key, stage, CODE_OF[row[1]], row[2], row[3], row[4], row[7]))
+
+    def _event(self, key: int, at: int, event: EventRow) -> None:
+        kind, name, subtask, attempt, data = event
+        stage = 0 if name is None else self._names.number(self._con, name)
+        self._events.append((at, key, stage, KIND_CODE[kind], attempt or 0, subtask or "", data or ""))
 
     def _take_subtasks(self, key: int, rows: Sequence[SubtaskRow]) -> None:
         con, number = self._con, self._names.number

@@ -17,6 +17,7 @@ from treadle.errors import StoreError, StoreUnavailable
 from treadle.state import ItemState, Transition
 from treadle.stores.sqlite_proof import Marks, Query, read_back, trace_of
 from treadle.stores.sqlite_schema import mapped
+from treadle.stores.sqlite_starts import PATIENCE, Start, Starts
 
 log: logging.Logger = logging.getLogger("treadle.store")
 
@@ -45,6 +46,7 @@ class _Unsettled(Exception):
 Act = Callable[[sqlite3.Connection], Any]
 Change = tuple[ItemState, Transition]
 WriteChanges = Callable[[sqlite3.Connection, Sequence[Change]], list[Exception | None]]
+WriteStarts = Callable[[sqlite3.Connection, Sequence[Start]], None]
 _Entry = tuple[Act | None, Change | None, "asyncio.Future[Any]"]
 
 
@@ -56,12 +58,17 @@ class Writer:
     the disk is slow or another process has the lock, transactions go to a thread until it is quick again.
     """
 
-    def __init__(self, con: sqlite3.Connection, path: str, write_changes: WriteChanges) -> None:
+    def __init__(
+        self, con: sqlite3.Connection, path: str, starts: Starts, write_changes: WriteChanges, write_starts: WriteStarts
+    ) -> None:
         self._con = con
         self._path = path
+        self._starts = starts
         self._write_changes = write_changes
+        self._write_starts = write_starts
         self._queue: list[_Entry] = []
         self._scheduled = False
+        self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop
         self._slow = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="treadle-writer")
@@ -113,8 +120,8 @@ class Writer:
         again: list[_Entry] = []
         for entry, result in zip(batch, results, strict=True):
             future = entry[2]
-            if result is None:
-                _remember(entry)
+            if result is None and entry[1] is not None:
+                self._remember(*entry[1])
             if result is _AGAIN and not self._closing:
                 # Even if nobody waits for it any more: later changes build on it.
                 again.append(entry)
@@ -128,8 +135,24 @@ class Writer:
                 future.set_result(result)
         self._next(again, loop)
 
+    def _remember(self, state: ItemState, change: Transition) -> None:
+        """The item's rows are stored as the change has them, but for a start that waits: what the counters go by next time."""
+        start = self._starts.of(state.key)
+        waits = None if start is None else start.row
+        for row in change.stages:
+            if row is not waits:
+                state.stored[row.stage] = row.state
+
+    def _look_at_starts(self) -> None:
+        self._timer = None
+        done = self.act(lambda con: self._write_starts(con, self._starts.patient()))
+        # What could not be written now waits on: it is looked at again.
+        done.add_done_callback(lambda done: done.cancelled() or done.exception())
+
     def _next(self, again: list[_Entry], loop: asyncio.AbstractEventLoop) -> None:
         """Write what waits, if anything does; what has to be tried again after a while and before all others."""
+        if self._starts and self._timer is None:
+            self._timer = loop.call_later(PATIENCE, self._look_at_starts)
         if bool(again) is not self._waiting:
             self._waiting = bool(again)
             log.warning(
@@ -164,6 +187,7 @@ class Writer:
         return [_AGAIN if waits and change is not None else error for _, change, _ in batch]
 
     def _roll_back(self) -> None:
+        self._starts.undo()
         if self._con.in_transaction:
             self._con.execute("ROLLBACK")
 
@@ -222,6 +246,7 @@ class Writer:
             if on_loop:
                 raise _Unsettled(results, proof, told) from error
             return self._read_back(batch, results, proof, told)
+        self._starts.keep()
         return results
 
     def _read_back(self, batch: Sequence[_Entry], results: list[Any], proof: Query, told: StoreError) -> list[Any]:
@@ -234,11 +259,13 @@ class Writer:
                 log.warning("store %s: cannot be read back yet: %s", self._path, error)
                 if time.monotonic() > until:
                     lost = StoreUnavailable(f"{told}; it cannot be told whether that was written: open the store anew and look")
+                    self._starts.undo()
                     return [lost] * len(batch)
                 time.sleep(_RETRY_AFTER)
             else:
                 self._checkpointed = 0
                 log.warning("%s; read back, the transaction took %s", told, "place" if took_place else "no place")
+                self._starts.keep() if took_place else self._starts.undo()
                 return results if took_place else self._refused(batch, told)
 
     def _run(self, batch: Sequence[_Entry]) -> list[Any]:
@@ -260,12 +287,14 @@ class Writer:
         """An act that fails takes back only what it wrote itself."""
         assert act is not None  # noqa: S101 - an entry is a change or an act
         self._con.execute("SAVEPOINT act")
+        before = self._starts.done
         try:
             result = act(self._con)
         except sqlite3.Error:
             raise
         except Exception as error:  # noqa: BLE001 - handed to whoever awaits the act
             self._con.execute("ROLLBACK TO act")
+            self._starts.undo(before)
             result = error
         self._con.execute("RELEASE act")
         return result
@@ -292,6 +321,8 @@ class Writer:
     def close(self) -> None:
         """Write what waits, then close."""
         self._closing = True
+        if self._timer is not None:
+            self._timer.cancel()
         self._thread.shutdown(wait=True)
         if self._queue:
             results = self._transact(self._queue)
@@ -303,14 +334,6 @@ class Writer:
             if self._path != ":memory:" and self._con.total_changes:
                 self._truncate_log()
             self._con.close()
-
-
-def _remember(entry: _Entry) -> None:
-    """The item's rows are stored as the change has them: what the counters go by next time."""
-    if entry[1] is not None:
-        state, change = entry[1]
-        for row in change.stages:
-            state.stored[row.stage] = row.state
 
 
 def _told(error: Exception, path: str) -> StoreError:

@@ -19,6 +19,7 @@ from treadle.web.access import AccessError
 from treadle.web.door import Authenticate, Door, HostDoor
 from treadle.web.figures import FigureKeeper
 from treadle.web.guard import LOCAL_NAMES, Guard
+from treadle.web.idempotency import Idempotency
 from treadle.web.kept import Kept
 from treadle.web.live import Live
 from treadle.web.segments import Segments
@@ -46,7 +47,8 @@ class _GuardedApp(FastAPI):
     """An app inside its guard: not even the handler of unforeseen errors is outside."""
 
     def build_middleware_stack(self) -> ASGIApp:
-        return Guard(super().build_middleware_stack(), door=self.state.door, hosts=self.state.hosts)
+        inside = Idempotency(super().build_middleware_stack(), _BODY_LIMIT)
+        return Guard(inside, door=self.state.door, hosts=self.state.hosts)
 
 
 def create_app(
@@ -96,7 +98,7 @@ def create_app(
     app.add_middleware(Segments)
     problems.register(app)
     for router, prefix in _ROUTERS:
-        app.include_router(router, prefix=prefix)
+        app.include_router(router, prefix=prefix, include_in_schema=bool(prefix))
     app.mount("/static/vendor", _VENDOR)
     app.mount("/static", _STATIC)
     return app

@@ -14,11 +14,10 @@ from treadle.failure_groups import Failures, failures
 from treadle.figures import Durations, Pace, StageFigures
 from treadle.state import ItemPhase
 from treadle.store import Counts, EventFilter, Shape, StateStore
-from treadle.web.kept import Kept
+from treadle.web.kept import PACE_FRESH, Kept
 
 _FRESH = 0.5
 """Seconds for which counts are good: what changes elsewhere shows within one."""
-_PACE = 1.0
 _SLOW = 5.0
 """Seconds for which durations are good: medians of hundreds hardly move."""
 
@@ -61,9 +60,9 @@ async def everything(store: StateStore, kept: Kept) -> Everything:
 
 async def _read(store: StateStore, kept: Kept) -> Everything:
     shape, counts, workers = await store.shape(), await store.counts(), await store.workers()
-    pace: Pace = await kept.get("pace", _PACE, lambda: figures.pace(store))
-    took: Mapping[str, Durations] = await kept.get("durations", _SLOW, lambda: figures.durations(store))
-    failed: Failures = await kept.get("failures", _PACE, lambda: failures(store, limit=200))
+    pace: Pace = await kept.get("pace", PACE_FRESH, lambda: figures.pace(store), steady=True)
+    took: Mapping[str, Durations] = await kept.get("durations", _SLOW, lambda: figures.durations(store), steady=True)
+    failed: Failures = await kept.get("failures", PACE_FRESH, lambda: failures(store, limit=200))
     first = await store.journal(EventFilter(), None, 1)
     return Everything(
         workflow=None if shape is None else shape.workflow,

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import socket
+import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
@@ -85,6 +86,9 @@ class Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         """A signal ends the serving and nothing else: raised again, it would end the worker beside it too early."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # Signals are for whoever has that one.
+            return
         loop = asyncio.get_running_loop()
 
         def stop(_number: int, _frame: FrameType | None) -> None:
