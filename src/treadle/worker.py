@@ -25,6 +25,8 @@ _PATIENCE = 2.0
 """Seconds that what was cancelled has to end; a coroutine that ignores it is left behind then."""
 _RETRY_US = 500_000
 """Microseconds after which a store that could not be written is asked again."""
+IN_LINE = 1_000
+"""Items that may wait for one stage in memory: enough that no line runs dry while those beyond come back from the store."""
 _POLL = 0.5
 """Seconds after which a worker looks for what other processes did: decisions, retries, new items."""
 
@@ -132,7 +134,7 @@ class Worker:
 
         ``forever`` only the latter: there may always be more to come.
         """
-        self._limits.make_room(concurrency)
+        self._limits.make_room(max(concurrency, IN_LINE))
         self._limits.on_wait = self._make_way
         feeder = asyncio.create_task(self._feed(intake, concurrency)) if intake is not None else None
         if feeder is not None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from treadle import Engine, FanOut, InvalidItem, InvalidWorkflow, RetryBudget, StateStore, SubTask, Workflow, decide, open_store
+from treadle import worker as worker_module
 from treadle.arrival import new_item
 from treadle.clock import now_us
 from treadle.lines import Line
@@ -198,7 +199,8 @@ async def seen(what: Callable[[], bool]) -> None:
             await asyncio.sleep(0.002)
 
 
-async def test_items_that_wait_for_a_slow_stage_take_nobodys_place(store: StateStore) -> None:
+async def test_items_that_wait_for_a_slow_stage_take_nobodys_place(store: StateStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "IN_LINE", 10)
     gate, came, slow, most = asyncio.Event(), list[str](), list[str](), 0
     flow = slow_and_fast(gate, came, slow)
     async with Engine(flow, store) as engine:
@@ -219,15 +221,15 @@ async def test_items_that_wait_for_a_slow_stage_take_nobodys_place(store: StateS
     assert most <= 40
 
 
-async def test_of_those_that_wait_for_long_the_older_go_first_whoever_comes_meanwhile(store: StateStore) -> None:
+async def test_of_those_that_wait_for_long_the_older_go_first(store: StateStore) -> None:
     gate, came, slow = asyncio.Event(), list[str](), list[str]()
     gate.set()
     async with Engine(slow_and_fast(gate, came, slow), store) as engine:
-        assert (await engine.run(numbered(400), concurrency=10)).completed == 400
+        assert (await engine.run(numbered(300), concurrency=10)).completed == 300
     for place, name in enumerate(slow):
         overtaken = sum(other < name for other in slow[place + 1 :])
-        # Who came too early stays away for a while, and cannot know that the line has become quicker.
-        assert overtaken <= 200, f"{name} went before {overtaken} that had come earlier"
+        # Ten move at once; only those may change places.
+        assert overtaken <= 20, f"{name} went before {overtaken} that had come earlier"
 
 
 async def test_a_crowd_before_one_stage_does_not_empty_another(store: StateStore) -> None:
