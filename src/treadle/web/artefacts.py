@@ -18,6 +18,7 @@ from treadle.web.markdown import rendered
 MOST_TEXT = 20_000
 """Characters of a text that a page shows."""
 _MOST_NODES = 800
+_MOST_PARTS = 100
 _MOST_WORD = 600
 _MOST_DEPTH = 12
 PICTURES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "image/avif"})
@@ -141,7 +142,7 @@ class _Tree:
         if isinstance(value, dict | list):
             pairs = list(value.items()) if isinstance(value, dict) else [(str(place), part) for place, part in enumerate(value)]
             shown = []
-            for name, part in pairs if depth < _MOST_DEPTH else ():
+            for name, part in pairs[:_MOST_PARTS] if depth < _MOST_DEPTH else ():
                 if self._left <= 0:
                     break
                 shown.append(self.branch(_cut(name), part, depth + 1))

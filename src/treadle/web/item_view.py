@@ -66,7 +66,8 @@ async def item_values(store: StateStore, item_id: str, asked: Asked) -> dict[str
         "children": await _children(store, item_id, part, asked),
         "asked": asked,
         "query": query,
-        "here": f"?{urlencode(chosen)}" if chosen else "",
+        # The stage too: a page that follows what happens does not turn to another one by itself.
+        "here": query(events=asked.events),
         "told": [(event, tell(event)) for event in journal.events],
         "older": journal.reached,
     }

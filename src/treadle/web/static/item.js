@@ -23,7 +23,8 @@ let last = 0;
 document.body.addEventListener('treadle:changed', (event) => {
   const item = document.getElementById('item');
   const { items, more } = event.detail ?? {};
-  if (waiting || !item?.dataset.item || (Array.isArray(items) && !more && !items.includes(item.dataset.item))) return;
+  // What happened to no item happened to the store: some may have been removed.
+  if (waiting || !item?.dataset.item || (Array.isArray(items) && !more && !items.includes(item.dataset.item) && !items.includes(''))) return;
   waiting = true;
   setTimeout(() => {
     waiting = false;

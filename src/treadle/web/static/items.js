@@ -28,7 +28,7 @@ function concerns(detail) {
   if (!Array.isArray(changed) || detail.more) return true;
   const shown = new Set([...document.querySelectorAll('tr[data-item]')].map((row) => row.dataset.item));
   // A page that is not full, or filtered, may get rows that it does not show yet.
-  return changed.some((id) => shown.has(id)) || location.search !== '' || !document.querySelector('a[rel="next"]');
+  return changed.some((id) => id === '' || shown.has(id)) || location.search !== '' || !document.querySelector('a[rel="next"]');
 }
 
 let waiting = false;
