@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import expect
 
-from tests.web.conftest import BROWSER
+from tests.web.conftest import BROWSER, assert_fits
 from tests.web.inbox.conftest import Desk
 from treadle.state import Decided
 
@@ -150,7 +150,7 @@ async def test_every_act_is_a_button_that_a_pointer_can_press(desk: Desk, width:
     await desk.is_at("paper-1")
     for act in ("Approve", "Edit", "Ask again", "Reject"):
         await expect(desk.page.locator("#actions").get_by_role("button", name=act)).to_be_visible()
-    assert await desk.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing is wider than the screen"
+    await assert_fits(desk.page)
     await desk.page.locator("[data-act=approve]").click()
     await desk.decided("paper-1")
     await desk.page.locator("[data-act=undo]").click()

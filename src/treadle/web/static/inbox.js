@@ -10,6 +10,7 @@ import { forgetPage, forgetPages, pageOf } from './inbox-pages.js';
 import { count, refreshProgress } from './inbox-progress.js';
 import * as queue from './inbox-queue.js';
 import { enqueue, isUnsent, onSent, problemOf, pump, unsent, withdraw } from './inbox-send.js';
+import { visible } from './visible.js';
 
 const $ = (id) => document.getElementById(id);
 const inbox = $('inbox');
@@ -49,7 +50,7 @@ function notice(kind, text, { bad = false, act = null, label = '' } = {}) {
   const line = document.createElement('div');
   line.dataset.kind = kind;
   line.classList.toggle('bad', bad);
-  line.append(Object.assign(document.createElement('span'), { textContent: text }));
+  line.append(Object.assign(document.createElement('span'), { textContent: visible(text) }));
   const button = Object.assign(document.createElement('button'), { type: 'button', textContent: label || 'Close' });
   button.addEventListener('click', () => { line.remove(); act?.(); });
   line.append(button);
