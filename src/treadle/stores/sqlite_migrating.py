@@ -13,7 +13,7 @@ from treadle.clock import to_us
 from treadle.errors import SchemaTooNew, StoreCorrupt
 from treadle.stores.filesystem import sync
 
-VERSION = 5
+VERSION = 6
 STATES = ("pending", "running", "completed", "failed", "awaiting_review", "skipped")
 """Stored as their places here."""
 
