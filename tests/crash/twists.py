@@ -75,7 +75,23 @@ def kill_at_statement(number: int) -> None:
     sqlite_schema.connect = traced
 
 
+def small_log() -> None:
+    """The log is moved into the file often."""
+    sqlite_writer._WAL_LIMIT, sqlite_writer._ROWS_A_CHECKPOINT = 50_000, 50
+
+
 # sabotage
+
+
+def sync_less() -> None:
+    """Commits are not synced one by one."""
+    real = sqlite_schema.prepare
+
+    def prepare(con: Any) -> None:
+        real(con)
+        con.execute("PRAGMA synchronous=NORMAL")
+
+    sqlite_schema.prepare = prepare
 
 
 def migrate_in_pieces() -> None:
