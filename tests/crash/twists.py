@@ -6,6 +6,7 @@ Each patches the product from outside, in the child alone; the product has no op
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from treadle import membership, presence, suspects
+from treadle.errors import StoreCorrupt
 from treadle.state import ItemState, Transition
 from treadle.stores import sqlite, sqlite_migrating, sqlite_put, sqlite_schema, sqlite_writer
 
@@ -81,6 +83,25 @@ def small_log() -> None:
 
 
 # sabotage
+
+
+def errors_as_they_are() -> None:
+    """SQLite's errors are not told as ours."""
+    for module in (sqlite, sqlite_schema):
+        module.mapping_errors = lambda path: contextlib.nullcontext()  # type: ignore[attr-defined]
+
+
+def damage_is_passed_over() -> None:
+    """Rows that cannot be read are left out."""
+    real = sqlite.SqliteStateStore.page
+
+    async def readable(self: Any, *given: Any) -> Any:
+        try:
+            return [item for item in await real(self, *given) if item.problem is None]
+        except StoreCorrupt:
+            return []
+
+    sqlite.SqliteStateStore.page = readable  # type: ignore[method-assign]
 
 
 def sync_less() -> None:
