@@ -14,6 +14,8 @@ from treadle.store import Filter, ReviewFilter, StateStore
 from treadle.web.charts import attempt_columns, duration_columns, verdict_stacks
 from treadle.web.context import Inbox, Store, Viewer, render
 from treadle.web.dag import segments
+from treadle.web.kept import Kept
+from treadle.web.overall import moving
 
 router = APIRouter()
 _SHOWN = 8
@@ -22,7 +24,9 @@ _WIDTH = 1000
 
 
 async def _told(request: Request, store: StateStore, inbox: Inbox, stage: str) -> dict[str, Any]:
-    report = await request.app.state.kept.get(("stage", stage), _FRESH, lambda: stage_report(store, stage))
+    kept: Kept = request.app.state.kept
+    pace, took = await moving(store, kept)
+    report = await kept.get(("stage", stage), _FRESH, lambda: stage_report(store, stage, moving=pace, took=took))
     failed = await item_page(store, Filter(stage, StageState.FAILED), limit=_SHOWN)
     shape = await store.shape()
     return {
