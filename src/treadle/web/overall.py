@@ -11,7 +11,7 @@ from fastapi import Depends, Request
 
 from treadle import figures
 from treadle.failure_groups import Failures, failures
-from treadle.figures import Durations, Pace, StageFigures
+from treadle.figures import Durations, Pace, StageFigures, StageReport
 from treadle.state import ItemPhase
 from treadle.store import Counts, EventFilter, Shape, StateStore
 from treadle.web.kept import PACE_FRESH, Kept
@@ -81,6 +81,14 @@ async def _read(store: StateStore, kept: Kept) -> Everything:
         workers=len(workers),
         held=sum(worker.holds for worker in workers),
     )
+
+
+async def report_of(request: Request, stage: str) -> StageReport:
+    """How one stage does now; raises ``StageNotFound``."""
+    store: StateStore = request.app.state.store
+    kept: Kept = request.app.state.kept
+    pace, took = await moving(store, kept)
+    return await kept.get(("stage", stage), _FRESH, lambda: figures.stage_report(store, stage, moving=pace, took=took))
 
 
 async def overall(request: Request) -> Everything:
