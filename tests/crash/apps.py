@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,66 @@ def blocking(path: str, side: str, lease: float, seconds: float) -> None:
         return b
 
     move(path, flow, witness, lease=lease, concurrency=12, forever=False)
+
+
+class Lag:
+    """By how much a loop was late at most, beyond what a thread beside it was: that much is the machine's.
+
+    It stands in a file, and is measured anew when the file is emptied.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT)
+        self._machine = 0.0
+        threading.Thread(target=self._control, daemon=True).start()
+
+    def _control(self) -> None:
+        while True:
+            began = time.monotonic()
+            time.sleep(0.005)
+            self._machine = max(self._machine, time.monotonic() - began)
+
+    async def run(self) -> None:
+        """Measure until cancelled."""
+        longest = 0.0
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(0.005)
+            if not os.fstat(self._file).st_size:
+                longest = self._machine = 0.0
+            longest = max(longest, time.monotonic() - began)
+            os.pwrite(self._file, f"{max(longest - self._machine, 0.0):012.6f}".encode(), 0)
+
+
+def lagging(path: str, side: str, lag: str, lease: float) -> None:
+    """Move the chain's items slowly until killed, and keep the loop's longest lag in a file."""
+    witness = Witness(Path(side))
+    flow = Workflow("chain")
+
+    @flow.stage(limit=3)
+    async def a(item: Item) -> int:
+        witness.tell("ran", item["id"], "a")
+        await asyncio.sleep(0.3)
+        return 1
+
+    @flow.stage
+    async def b(item: Item, a: int) -> int:
+        return 1
+
+    @flow.stage
+    async def c(item: Item, b: int) -> int:
+        return 1
+
+    watch = Lag(Path(lag))
+
+    async def do() -> None:
+        async with open_store(path) as store, Engine(flow, store, lease=lease) as engine:
+            watching = asyncio.create_task(watch.run())
+            await engine.work(concurrency=35)
+            watching.cancel()
+
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    asyncio.run(do())
 
 
 def drink(name: str) -> None:

@@ -78,7 +78,7 @@ def no_deaths() -> None:
 def heart_on_the_loop() -> None:
     """The heart beats where the stages run."""
 
-    def begin(self: Any, store: Any, worker: int, every: float) -> None:
+    def begin(self: Any, store: Any, worker: int, every: float, _heard: Any) -> None:
         async def beat() -> None:
             while True:
                 await asyncio.sleep(every)
@@ -127,6 +127,12 @@ def no_fence() -> None:
         return real(self, con, changes)
 
     sqlite.SqliteStateStore._write_changes = forged  # type: ignore[method-assign]
+
+
+def wait_on_the_loop() -> None:
+    """A lock is waited for where the stages run."""
+    sqlite_writer.Writer._at_once = sqlite_writer.Writer._in_thread  # type: ignore[method-assign]
+    sqlite_writer.Writer._slow = property(lambda _: False, lambda *_: None)  # type: ignore[assignment]
 
 
 def together() -> None:
