@@ -21,7 +21,7 @@ $(shell rm -f $(VENV)/.made-in $(VENV)/.demo $(VENV)/.dev)
 endif
 
 help: ## show this list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 setup: $(VENV)/.dev ## make .venv with every tool, pinned
 	@:
@@ -60,6 +60,9 @@ crash: $(VENV)/.dev ## run the crash lab's long version, and print its table
 docs: $(VENV)/.dev ## build the documentation; a warning is an error
 	@$(PY) -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "built docs/_build/html/index.html"
+
+screenshots: $(VENV)/.dev ## make the pictures of the README and the documentation
+	@TREADLE_SCREENSHOTS=docs/images $(PY) -m pytest -q -n 0 --timeout 300 tests/web/test_screenshots.py
 
 lock: $(VENV)/.made-in ## pin the newest versions that fit Python 3.11 and up
 	@$(PIP) install uv

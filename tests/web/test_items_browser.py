@@ -7,8 +7,7 @@ import re
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.web.accessibility import barriers
-from tests.web.conftest import BROWSER, Server
+from tests.web.conftest import BROWSER, Server, assert_accessible, assert_fits
 from tests.web.pipeline import Letter, letters
 from treadle import Engine, Inbox, open_store
 from treadle.clock import now_us
@@ -35,11 +34,9 @@ async def _ready(page: Page) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_pages_have_no_barriers(browser_page: Page, scheme: str) -> None:
     await browser_page.emulate_media(color_scheme="dark" if scheme == "dark" else "light", reduced_motion="reduce")
-    found = {}
     for path in PAGES:
         await _open(browser_page, path)
-        found[path] = await barriers(browser_page)
-    assert {path: what for path, what in found.items() if what} == {}
+        await assert_accessible(browser_page)
 
 
 @pytest.mark.parametrize("size", [(1280, 800), (390, 844)], ids=["screen", "phone"])
@@ -47,8 +44,7 @@ async def test_pages_fit(browser_page: Page, size: tuple[int, int]) -> None:
     await browser_page.set_viewport_size({"width": size[0], "height": size[1]})
     for path in PAGES:
         await _open(browser_page, path)
-        wide = await browser_page.evaluate("document.documentElement.scrollWidth - innerWidth")
-        assert wide <= 0, f"{path} is {wide} px too wide"
+        await assert_fits(browser_page)
 
 
 async def test_the_dag_is_drawn_without_overlaps(browser_page: Page) -> None:
@@ -107,7 +103,7 @@ async def test_a_failed_item_is_tried_again_with_a_reason(browser_page: Page, se
     await browser_page.keyboard.press("r")
     dialog = browser_page.get_by_role("dialog")
     await expect(dialog).to_contain_text("Failed stages are pending again with a new budget: read.")
-    assert await barriers(browser_page) == []
+    await assert_accessible(browser_page)
     await browser_page.keyboard.press("Escape")
     await expect(dialog).to_be_hidden()
     await browser_page.keyboard.press("r")

@@ -54,6 +54,18 @@ async def test_listener_is_told_what_changed_elsewhere(store: StateStore, store_
     await lines.aclose()
 
 
+async def test_what_was_kept_is_let_go_before_anybody_is_told(store: StateStore) -> None:
+    order: list[str] = []
+    live = Live(store, lambda: order.append("let go"))
+    lines = messages(live, await live.listen(None, 0), 60)
+    await next_of(lines)
+    assert order == []
+    await approve(store)
+    await next_of(lines)
+    assert order == ["let go"]
+    await lines.aclose()
+
+
 async def test_who_comes_back_hears_of_what_was_missed(store: StateStore) -> None:
     live = Live(store)
     first = messages(live, await live.listen(None, 0), 60)
