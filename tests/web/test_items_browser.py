@@ -27,7 +27,8 @@ async def _open(page: Page, path: str) -> None:
 
 
 async def _ready(page: Page) -> None:
-    """Its scripts run."""
+    """Its scripts have run, and it hears what happens."""
+    await page.wait_for_load_state("load")
     await expect(page.locator("html")).to_have_attribute("data-live", "live")
 
 
