@@ -44,6 +44,10 @@ def main() -> None:
         from benchmarks.pages import pages  # needs what the web needs
 
         told(pages(int(sys.argv[2]) if len(sys.argv) > 2 else 20_000), digits=1)
+    elif sys.argv[1:2] == ["looking"]:
+        from benchmarks.looking import ITEMS, looking  # needs what the web needs
+
+        told(looking(int(sys.argv[2]) if len(sys.argv) > 2 else ITEMS), digits=1)
     else:
         told(throughput(int(sys.argv[1]) if len(sys.argv) > 1 else 20_000), digits=0)
 
