@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from playwright.async_api import expect
 
-from tests.web.conftest import BROWSER
+from tests.web.conftest import BROWSER, eventually
 from tests.web.inbox.conftest import Desk
 from treadle import Approve, Inbox, Reject
 
@@ -61,6 +61,12 @@ async def test_leaving_a_review_gives_it_back(desk: Desk) -> None:
     await expect(desk.page.locator("#held")).to_contain_text("held by you")
     assert (await desk.look("paper-2")).holder == reader
     await desk.act(lambda inbox: inbox.claim("paper-1", "identify", reviewer="bob"))
+    await desk.page.goto("about:blank")
+
+    async def is_free() -> bool:
+        return (await desk.look("paper-2")).holder is None
+
+    await eventually(is_free, "paper-2 is in nobody's hands")
 
 
 async def test_many_are_decided_after_a_look_at_which(desk: Desk) -> None:
@@ -93,10 +99,10 @@ async def test_what_is_asked_meanwhile_joins_the_queue(desk: Desk) -> None:
 
     await desk.act(answer)
     await desk.open()
-    await expect(desk.rows).to_have_count(7)
+    await expect(desk.rows).to_have_count(8)
     await desk.act(lambda inbox: inbox.undo("paper-5", "identify"))
     await desk.page.evaluate("document.body.dispatchEvent(new CustomEvent('treadle:changed', {detail: {items: ['paper-5']}}))")
-    await expect(desk.rows).to_have_count(8)
+    await expect(desk.rows).to_have_count(9)
 
 
 async def test_an_item_that_is_gone_is_said_to_be(desk: Desk, console_errors: list[str]) -> None:
