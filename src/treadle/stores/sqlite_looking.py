@@ -78,6 +78,12 @@ def listing(con: sqlite3.Connection, names: Names, wanted: Filter, after: str | 
     return Listing(_bare(con, names, [row[0] for row in rows]), rows[-1][1] if len(rows) == limit else None)
 
 
+def source(con: sqlite3.Connection, wanted: Filter, values: dict[str, Any]) -> tuple[str, str]:
+    """What a page is selected from, and what it is ordered by so that SQLite does not walk over all items."""
+    candidates = _candidates(con, wanted, values)
+    return ("items i", "i.key") if candidates is None else (f"({candidates}) c CROSS JOIN items i ON i.id = c.item", "+i.key")
+
+
 def _candidates(con: sqlite3.Connection, wanted: Filter, values: dict[str, Any]) -> str | None:
     """A query for a small set of items in which all that are wanted are, if there is one."""
     # Items that no worker has touched are pending without a row.
