@@ -32,7 +32,9 @@ def conditions(wanted: Filter) -> tuple[list[str], dict[str, Any]]:
         where.append("substr(i.key, 1, length(:prefix)) = :prefix AND i.key >= :least AND i.key < :beyond")
         values |= {"prefix": wanted.prefix, "least": wanted.prefix, "beyond": wanted.prefix + "\U0010ffff"}
     if wanted.phase is not None:
-        where.append("i.phase = :phase AND i.payload IS NOT NULL")
+        # SQLite does not look into a bound value to see that the index of all but completed items will do.
+        open_only = "" if wanted.phase is ItemPhase.COMPLETED else " AND i.phase <> 1"
+        where.append(f"i.phase = :phase AND i.payload IS NOT NULL{open_only}")
         values["phase"] = PHASE_CODE[wanted.phase]
     if wanted.state is not None:
         values["state"] = CODE_OF[wanted.state]
