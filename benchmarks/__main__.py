@@ -8,8 +8,11 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from benchmarks import curves, million, peers, results
@@ -20,6 +23,8 @@ from treadle.progress import watch
 
 ROUNDS = 3
 """The machine's mood changes within a run: everything is measured in turn, so often, and the median counts."""
+
+_WHAT = ("all", "inbox", "inbox-web", "pages", "looking", "curves", "plot")
 
 
 def process_ms(*arguments: str) -> float:
@@ -35,14 +40,19 @@ def process_ms(*arguments: str) -> float:
 def options(words: list[str] | None = None) -> argparse.Namespace:
     """What the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure Treadle beside its ceiling.")
-    parser.add_argument("what", nargs="?", default="all", choices=["all", "inbox", "curves", "plot"])
+    parser.add_argument("what", nargs="?", default="all", help=f"one of {', '.join(_WHAT)}; all without it")
     parser.add_argument("size", nargs="?", type=int, help="items (20,000), or reviews of an inbox (100,000)")
     parser.add_argument("--million", type=int, metavar="ITEMS", default=50_000, help="size of W5; 0 leaves it out")
     parser.add_argument("--full", action="store_true", help="W5 with 1,000,000 items, curves to 5,000,000 rows: takes an hour")
     parser.add_argument("--peers", action="store_true", help="W1 on Burr, LangGraph, DBOS and huey too")
     parser.add_argument("--save", type=Path, metavar="FILE", help="keep the results, every round, as JSON")
     parser.add_argument("--against", type=Path, metavar="FILE", help="say what moved beyond noise since a run that was kept")
-    return parser.parse_args(words)
+    given = parser.parse_args(words)
+    if given.what.isdigit():
+        given.what, given.size = "all", int(given.what)
+    if given.what not in _WHAT:
+        parser.error(f"{given.what!r} is none of {', '.join(_WHAT)}")
+    return given
 
 
 def main() -> None:
@@ -51,8 +61,8 @@ def main() -> None:
     if given.what in ("curves", "plot"):
         curves.main(full=given.full, plot_only=given.what == "plot")
         return
-    if given.what == "inbox":
-        figures = {label: [value] for label, value in inbox(given.size or REVIEWS).items()}
+    if given.what != "all":
+        figures = {label: [value] for label, value in asked(given.what, given.size).items()}
     else:
         figures = throughput(given.size or 20_000, million.ITEMS if given.full else given.million)
         if given.peers:
@@ -64,6 +74,23 @@ def main() -> None:
         results.save(figures, given.save)
     if given.against is not None:
         print(results.compared(results.load(given.against), figures))
+
+
+def asked(what: str, size: int | None) -> dict[str, float]:
+    """What only some want to know. What needs the web is loaded when it is asked for: the web is an extra."""
+    if what == "inbox":
+        return inbox(size or REVIEWS)
+    if what == "inbox-web":
+        from benchmarks.inbox_web import inbox_web
+
+        return inbox_web(size or REVIEWS)
+    if what == "pages":
+        from benchmarks.pages import pages
+
+        return pages(size or 20_000)
+    from benchmarks.looking import ITEMS, looking
+
+    return looking(size or ITEMS)
 
 
 def throughput(count: int, many: int) -> dict[str, list[float]]:
@@ -128,32 +155,28 @@ def processes(folder: Path, count: int, seen: dict[str, list[float]]) -> None:
     seen[f"Peak memory of {10 * count} items from a generator, MB"].append(float(peak.stdout))
 
 
-class drawn:  # noqa: N801 - used like a function
+@contextmanager
+def drawn() -> Iterator[None]:
     """Inside, standard error is a terminal of which everything is thrown away."""
+    import pty
 
-    def __enter__(self) -> None:
-        import pty
-        import threading
+    shown, drawn_on = pty.openpty()
 
-        main_end, other_end = pty.openpty()
-        self._before, self._main = sys.stderr, main_end
-        sys.stderr = os.fdopen(other_end, "w")
-        self._reader = threading.Thread(target=self._swallow, daemon=True)
-        self._reader.start()
+    def swallow() -> None:
+        with suppress(OSError):
+            while os.read(shown, 65_536):
+                pass
 
-    def _swallow(self) -> None:
-        while True:
-            try:
-                if not os.read(self._main, 65_536):
-                    return
-            except OSError:
-                return
-
-    def __exit__(self, *_: object) -> None:
+    reader, before = threading.Thread(target=swallow), sys.stderr
+    sys.stderr = os.fdopen(drawn_on, "w")
+    reader.start()
+    try:
+        yield
+    finally:
         sys.stderr.close()
-        sys.stderr = self._before
-        self._reader.join()
-        os.close(self._main)
+        sys.stderr = before
+        reader.join()
+        os.close(shown)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ PAGES = 50
 ROUNDS = 3
 _APART = 0.7
 """Seconds between two refreshes of a page."""
-_PARTS = ("/parts/header?active=overview",)
+_PARTS = ("/parts/header?active=overview", "/parts/overview", "/parts/beside")
 
 
 def pages(count: int) -> dict[str, float]:

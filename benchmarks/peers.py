@@ -45,5 +45,8 @@ def ratios(figures: dict[str, list[float]]) -> str:
     from statistics import median
 
     ours = median(figures["W1 1000 in flight, stages/s"])
-    lines = [f"{name:<12}{median(figures[f'W1 {name}, stages/s']):>12,.0f} stages/s{ours / median(figures[f'W1 {name}, stages/s']):>10,.0f} x" for name in ITEMS]
+    lines = [
+        f"{name:<12}{median(figures[f'W1 {name}, stages/s']):>12,.0f} stages/s{ours / median(figures[f'W1 {name}, stages/s']):>10,.0f} x"
+        for name in ITEMS
+    ]
     return "\n".join([f"{'treadle':<12}{ours:>12,.0f} stages/s", *lines])

@@ -55,7 +55,9 @@ def table(figures: Figures) -> str:
 def save(figures: Figures, path: Path) -> None:
     """Keep the run: every round, and what it ran on."""
     machine = {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version, "system": platform.platform()}
-    kept = {label: {"median": round(median(rounds), 3), "rounds": [round(r, 3) for r in rounds]} for label, rounds in figures.items()}
+    kept = {
+        label: {"median": round(median(rounds), 3), "rounds": [round(r, 3) for r in rounds]} for label, rounds in figures.items()
+    }
     path.write_text(json.dumps({"machine": machine, "figures": kept}, indent=1) + "\n")
 
 

@@ -11,6 +11,10 @@ Points = Sequence[tuple[float, float]]
 _WIDTH, _HEIGHT = 720, 360
 _LEFT, _RIGHT, _TOP, _BOTTOM = 72, 24, 40, 56
 _COLOURS = ("#2f6f9f", "#b5542b", "#4d7f3c", "#7a5195")
+_STYLE = (
+    "<style>text { fill: #333 } .grid { stroke: #ccc }"
+    " @media (prefers-color-scheme: dark) { text { fill: #ddd } .grid { stroke: #555 } }</style>"
+)
 _DASHES = ("", "6 4", "2 3", "8 3 2 3")
 
 
@@ -27,13 +31,14 @@ def chart(title: str, lines: Mapping[str, Points], *, x_label: str, y_label: str
     def up(y: float) -> float:
         return _HEIGHT - _BOTTOM - y / top * (_HEIGHT - _TOP - _BOTTOM)
 
+    middle = (_HEIGHT - _BOTTOM + _TOP) / 2
+    box = f'viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}"'
     out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}"'
-        ' font-family="system-ui, sans-serif" font-size="13">',
-        "<style>text { fill: #333 } .grid { stroke: #ccc } @media (prefers-color-scheme: dark) { text { fill: #ddd } .grid { stroke: #555 } }</style>",
+        f'<svg xmlns="http://www.w3.org/2000/svg" {box} font-family="system-ui, sans-serif" font-size="13">',
+        _STYLE,
         f'<text x="{_LEFT}" y="22" font-size="15">{escape(title)}</text>',
         f'<text x="{(_WIDTH + _LEFT) / 2:.0f}" y="{_HEIGHT - 10}" text-anchor="middle">{escape(x_label)}</text>',
-        f'<text x="16" y="{(_HEIGHT - _BOTTOM + _TOP) / 2:.0f}" text-anchor="middle" transform="rotate(-90 16 {(_HEIGHT - _BOTTOM + _TOP) / 2:.0f})">{escape(y_label)}</text>',
+        f'<text text-anchor="middle" transform="translate(16 {middle:.0f}) rotate(-90)">{escape(y_label)}</text>',
     ]
     for step in range(5):
         value = top * step / 4
@@ -46,7 +51,9 @@ def chart(title: str, lines: Mapping[str, Points], *, x_label: str, y_label: str
         path = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in points)
         out.append(f'<polyline fill="none" stroke="{colour}" stroke-width="2" stroke-dasharray="{dash}" points="{path}"/>')
         x, y = points[-1]
-        out.append(f'<text x="{across(x):.1f}" y="{up(y) - 8:.1f}" text-anchor="end" style="fill: {colour}">{escape(name)}</text>')
+        out.append(
+            f'<text x="{across(x):.1f}" y="{up(y) - 8:.1f}" text-anchor="end" style="fill: {colour}">{escape(name)}</text>'
+        )
     return "\n".join([*out, "</svg>", ""])
 
 

@@ -98,9 +98,7 @@ class Lag:
         return sorted(self.seen)[len(self.seen) * 99 // 100]
 
 
-async def moved(
-    workflow: Workflow, store: StateStore, count: int, in_flight: int, beside: Sequence[Beside] = ()
-) -> float:
+async def moved(workflow: Workflow, store: StateStore, count: int, in_flight: int, beside: Sequence[Beside] = ()) -> float:
     """Seconds to move all items, with something beside it; asserts that every stage of every item is completed."""
     async with Engine(workflow, store) as engine:
         others = [asyncio.create_task(other(engine, store)) for other in beside]

@@ -6,6 +6,7 @@ import asyncio
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 from burr.core import ApplicationBuilder, State, action
@@ -28,7 +29,7 @@ async def move(numbers, persister: AsyncSQLitePersister) -> None:
         application = await (
             ApplicationBuilder()
             .with_actions(**{name: made(name) for name in STAGES})
-            .with_transitions(*zip(STAGES, STAGES[1:], strict=False))
+            .with_transitions(*pairwise(STAGES))
             .with_state(n=number)
             .with_entrypoint("one")
             .with_identifiers(app_id=f"item-{number}")

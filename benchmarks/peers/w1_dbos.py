@@ -28,7 +28,14 @@ def chain(number: int) -> None:
 
 def main(count: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
-        DBOS(config={"name": "bench", "system_database_url": f"sqlite:///{Path(folder) / 'dbos.db'}", "log_level": "ERROR", "run_admin_server": False})
+        DBOS(
+            config={
+                "name": "bench",
+                "system_database_url": f"sqlite:///{Path(folder) / 'dbos.db'}",
+                "log_level": "ERROR",
+                "run_admin_server": False,
+            }
+        )
         DBOS.launch()
         began = time.perf_counter()
         with ThreadPoolExecutor(AT_ONCE) as threads:

@@ -156,6 +156,16 @@ def blocking(path: str, side: str, lease: float, seconds: float) -> None:
     move(path, flow, witness, lease=lease, concurrency=12, forever=False)
 
 
+def opened(path: str) -> None:
+    """The store was opened, and upgraded if need be."""
+
+    async def do() -> None:
+        async with open_store(path) as store:
+            await store.counts()
+
+    asyncio.run(do())
+
+
 class Lag:
     """By how much a loop was late at most, beyond what a thread beside it was: that much is the machine's.
 

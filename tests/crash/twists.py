@@ -14,7 +14,7 @@ from typing import Any
 
 from treadle import membership, presence, suspects
 from treadle.state import ItemState, Transition
-from treadle.stores import sqlite, sqlite_put, sqlite_writer
+from treadle.stores import sqlite, sqlite_migrating, sqlite_put, sqlite_schema, sqlite_writer
 
 # strange surroundings
 
@@ -58,7 +58,29 @@ def stop_in_commit(number: int) -> None:
     sqlite_writer.Writer._commit = stopping  # type: ignore[method-assign]
 
 
+def kill_at_statement(number: int) -> None:
+    """The process is killed before the statement of that number that opening a store executes."""
+    real, left = sqlite_schema.connect, [number]
+
+    def count(_: str) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def traced(*given: Any, **named: Any) -> Any:
+        con = real(*given, **named)
+        con.set_trace_callback(count)
+        return con
+
+    sqlite_schema.connect = traced
+
+
 # sabotage
+
+
+def migrate_in_pieces() -> None:
+    """Each statement of an upgrade is a transaction of its own."""
+    sqlite_schema.migrate = lambda con, path: sqlite_migrating._step(con, sqlite_migrating.stored_version(con, path))
 
 
 def deaths_by_the_clock() -> None:

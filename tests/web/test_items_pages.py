@@ -51,7 +51,7 @@ async def pages(item: dict[str, Any]) -> Pdf:
 
 @many.stage
 async def html(item: dict[str, Any]) -> Page:
-    return BAD
+    return base64.b64encode(BAD.encode()).decode()
 
 
 @many.stage

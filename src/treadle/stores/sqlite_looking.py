@@ -14,7 +14,7 @@ from treadle.stores.shared import lowered
 from treadle.stores.sqlite_rows import CODE_OF, PHASE_CODE, PHASES, STATE_OF, Names, unreadable
 
 LOOK = 10_000
-"""Items a page looks at where it must read their stages to know whether they are wanted: about 50 ms."""
+"""Items a page looks at where it must read a stage of each to know whether it is wanted: about 30 ms; half, if all of them."""
 _FEW = 20_000
 """So many rows of a state, or of the journal's end, are sorted by the ids of their items in about 50 ms."""
 _SLACK = 60_000_000
@@ -70,7 +70,7 @@ def listing(con: sqlite3.Connection, names: Names, wanted: Filter, after: str | 
         # SQLite starts at one bound only: it should be the nearer one.
         if wanted.prefix is not None:
             values |= {"beyond": min(after, values["beyond"])} if backwards else {"least": max(after, values["least"])}
-    values |= {"after": after, "limit": limit, "look": LOOK}
+    values |= {"after": after, "limit": limit, "look": _look(wanted)}
     order = "DESC" if backwards else "ASC"
     candidates = _candidates(con, wanted, values)
     if candidates is None:
@@ -84,6 +84,10 @@ def source(con: sqlite3.Connection, wanted: Filter, values: dict[str, Any]) -> t
     """What a page is selected from, and what it is ordered by so that SQLite does not walk over all items."""
     candidates = _candidates(con, wanted, values)
     return ("items i", "i.key") if candidates is None else (f"({candidates}) c CROSS JOIN items i ON i.id = c.item", "+i.key")
+
+
+def _look(wanted: Filter) -> int:
+    return LOOK if wanted.changed_after is None and wanted.changed_before is None else LOOK // 2
 
 
 def _candidates(con: sqlite3.Connection, wanted: Filter, values: dict[str, Any]) -> str | None:

@@ -25,7 +25,7 @@ from treadle.state import (
     SubtaskRow,
 )
 from treadle.store import ReviewFilter, Shape, StoredReview
-from treadle.stores.sqlite_schema import STATES
+from treadle.stores.sqlite_migrating import STATES
 
 STATE_OF = [StageState(word) for word in STATES]
 CODE_OF = {state: code for code, state in enumerate(STATE_OF)}

@@ -31,7 +31,9 @@ async def test_j_and_k_move_and_arrive_from_what_was_fetched_ahead(desk: Desk) -
 
 async def test_a_approves_with_one_press_and_the_next_review_is_there(desk: Desk) -> None:
     await desk.open()
-    await desk.press("a")
+    async with desk.page.expect_request("**/decide") as sent:
+        await desk.press("a")
+    assert (await sent.value).post_data_json["rests"] == 8, "the item waits for an undo"
     await desk.is_at("paper-2")
     await expect(desk.page.locator("#undo")).to_contain_text("paper-1 approved")
     review = await desk.decided("paper-1")

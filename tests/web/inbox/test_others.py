@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from playwright.async_api import expect
 
-from tests.web.conftest import BROWSER
+from tests.web.conftest import BROWSER, eventually
 from tests.web.inbox.conftest import Desk
 from treadle import Approve, Inbox, Reject
 
@@ -61,6 +61,12 @@ async def test_leaving_a_review_gives_it_back(desk: Desk) -> None:
     await expect(desk.page.locator("#held")).to_contain_text("held by you")
     assert (await desk.look("paper-2")).holder == reader
     await desk.act(lambda inbox: inbox.claim("paper-1", "identify", reviewer="bob"))
+    await desk.page.goto("about:blank")
+
+    async def is_free() -> bool:
+        return (await desk.look("paper-2")).holder is None
+
+    await eventually(is_free, "paper-2 is in nobody's hands")
 
 
 async def test_many_are_decided_after_a_look_at_which(desk: Desk) -> None:

@@ -7,22 +7,21 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
-from treadle.figures import stage_report
 from treadle.listing import item_page
 from treadle.state import StageState
 from treadle.store import Filter, ReviewFilter, StateStore
 from treadle.web.charts import attempt_columns, duration_columns, verdict_stacks
 from treadle.web.context import Inbox, Store, Viewer, render
 from treadle.web.dag import segments
+from treadle.web.overall import report_of
 
 router = APIRouter()
 _SHOWN = 8
-_FRESH = 1.0
 _WIDTH = 1000
 
 
 async def _told(request: Request, store: StateStore, inbox: Inbox, stage: str) -> dict[str, Any]:
-    report = await request.app.state.kept.get(("stage", stage), _FRESH, lambda: stage_report(store, stage))
+    report = await report_of(request, stage)
     failed = await item_page(store, Filter(stage, StageState.FAILED), limit=_SHOWN)
     shape = await store.shape()
     return {
