@@ -6,6 +6,7 @@ Each patches the product from outside, in the child alone; the product has no op
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from treadle import membership, presence, suspects
+from treadle.errors import StoreCorrupt
 from treadle.state import ItemState, Transition
 from treadle.stores import sqlite, sqlite_migrating, sqlite_put, sqlite_schema, sqlite_writer
 
@@ -75,7 +77,42 @@ def kill_at_statement(number: int) -> None:
     sqlite_schema.connect = traced
 
 
+def small_log() -> None:
+    """The log is moved into the file often."""
+    sqlite_writer._WAL_LIMIT, sqlite_writer._ROWS_A_CHECKPOINT = 50_000, 50
+
+
 # sabotage
+
+
+def errors_as_they_are() -> None:
+    """SQLite's errors are not told as ours."""
+    for module in (sqlite, sqlite_schema):
+        module.mapping_errors = lambda path: contextlib.nullcontext()  # type: ignore[attr-defined]
+
+
+def damage_is_passed_over() -> None:
+    """Rows that cannot be read are left out."""
+    real = sqlite.SqliteStateStore.page
+
+    async def readable(self: Any, *given: Any) -> Any:
+        try:
+            return [item for item in await real(self, *given) if item.problem is None]
+        except StoreCorrupt:
+            return []
+
+    sqlite.SqliteStateStore.page = readable  # type: ignore[method-assign]
+
+
+def sync_less() -> None:
+    """Commits are not synced one by one."""
+    real = sqlite_schema.prepare
+
+    def prepare(con: Any) -> None:
+        real(con)
+        con.execute("PRAGMA synchronous=NORMAL")
+
+    sqlite_schema.prepare = prepare
 
 
 def migrate_in_pieces() -> None:

@@ -345,7 +345,9 @@ class SqliteStateStore(StateStore):
             wake = now if len(keys) == limit else con.execute(f"SELECT min(wake) {_DUE}").fetchone()[0]
             return Claimed(taken, wake)
 
-        return await self._write(act)
+        # What is stored of workers and of the mode may be damaged too.
+        with mapping_errors(self._path):
+            return await self._write(act)
 
     def _take(self, con: Con, worker: int, keys: list[int]) -> list[ItemState]:
         if not keys:

@@ -38,6 +38,9 @@ def mapped(error: sqlite3.Error, path: str) -> StoreError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code == 0 and "decode" in str(error):
         code = sqlite3.SQLITE_CORRUPT
+    if code == sqlite3.SQLITE_ERROR and str(error).startswith("no such"):
+        # Our statements name only what there is: the description of the tables is damaged.
+        code = sqlite3.SQLITE_CORRUPT
     told = _KINDS.get(code, StoreError)(f"store {path}: {error}")
     told.may_pass = code in _PASSING
     return told
@@ -50,7 +53,7 @@ def mapping_errors(path: str) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise mapped(error, path) from error
-    except (UnicodeDecodeError, KeyError, IndexError, TypeError, ValueError) as error:
+    except (UnicodeDecodeError, KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
         raise StoreCorrupt(f"store {path}: something in it cannot be read ({type(error).__name__}: {error})") from error
 
 

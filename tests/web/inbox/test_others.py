@@ -99,10 +99,10 @@ async def test_what_is_asked_meanwhile_joins_the_queue(desk: Desk) -> None:
 
     await desk.act(answer)
     await desk.open()
-    await expect(desk.rows).to_have_count(7)
+    await expect(desk.rows).to_have_count(8)
     await desk.act(lambda inbox: inbox.undo("paper-5", "identify"))
     await desk.page.evaluate("document.body.dispatchEvent(new CustomEvent('treadle:changed', {detail: {items: ['paper-5']}}))")
-    await expect(desk.rows).to_have_count(8)
+    await expect(desk.rows).to_have_count(9)
 
 
 async def test_an_item_that_is_gone_is_said_to_be(desk: Desk, console_errors: list[str]) -> None:
