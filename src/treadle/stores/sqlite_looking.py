@@ -90,6 +90,7 @@ def _candidates(con: sqlite3.Connection, wanted: Filter, values: dict[str, Any])
         counted = f"SELECT coalesce(sum(n), 0) FROM counts WHERE state = :state AND stage {stages}"
         if con.execute(counted, values).fetchone()[0] <= _FEW:
             return f"SELECT DISTINCT item {_OPEN_ROWS} {'IN (SELECT id FROM names)' if wanted.stage is None else f'= {_NUMBER}'}"
+    # Who changes a row tells so in the journal; only what tools set by themselves is not found by its age.
     if wanted.changed_after is not None:
         values["since"], last = _since(con, wanted.changed_after - _SLACK)
         if last - values["since"] <= _FEW:
