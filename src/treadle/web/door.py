@@ -89,8 +89,8 @@ class OwnDoor:
     """
 
     def __init__(self, folder: Path, *, owner: str | None = None, proxy: TrustedProxy | None = None) -> None:
-        self.cookie = f"treadle-{digest(str(folder.resolve()))[:12]}"
-        self.users = Users(folder)
+        self.cookie: str = f"treadle-{digest(str(folder.resolve()))[:12]}"
+        self.users: Users = Users(folder)
         self._sessions = Sessions(folder)
         self._owner = owner
         self._proxy = proxy

@@ -17,7 +17,7 @@ from treadle.web.door import Door, TooManyGuesses
 from treadle.web.paths import path_of
 from treadle.web.problems import answer, wants_json
 
-log = logging.getLogger("treadle.web")
+log: logging.Logger = logging.getLogger("treadle.web")
 
 TOKEN_HEADER = "x-treadle-token"  # noqa: S105 - a name
 STALE_HEADER = "x-treadle-stale"

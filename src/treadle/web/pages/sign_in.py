@@ -14,7 +14,7 @@ from treadle.web.paths import safe_next
 from treadle.web.problems import answer, wants_json
 from treadle.web.sessions import LONGEST
 
-router = APIRouter()
+router: APIRouter = APIRouter()
 
 
 def _door(request: Request) -> OwnDoor:
