@@ -21,7 +21,7 @@ $(shell rm -f $(VENV)/.made-in $(VENV)/.demo $(VENV)/.dev)
 endif
 
 help: ## show this list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 setup: $(VENV)/.dev ## make .venv with every tool, pinned
 	@:
@@ -30,6 +30,7 @@ demo: $(VENV)/.demo ## run the licence audit example
 	@$(PY) -m examples.licence_audit
 
 test: $(VENV)/.dev ## run all tests; the core's branch coverage must reach 95 %
+	@sh .ci/browser
 	@$(PY) -m pytest -n 2 --dist worksteal --cov --cov-report term --cov-fail-under $(CORE_COVERAGE)
 
 lint: lint-ruff lint-format lint-mypy lint-imports lint-types ## check style, types and import contracts
@@ -60,13 +61,16 @@ docs: $(VENV)/.dev ## build the documentation; a warning is an error
 	@$(PY) -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "built docs/_build/html/index.html"
 
+screenshots: $(VENV)/.dev ## make the pictures of the README and the documentation
+	@TREADLE_SCREENSHOTS=docs/images $(PY) -m pytest -q -n 0 --timeout 300 tests/web/test_screenshots.py
+
 lock: $(VENV)/.made-in ## pin the newest versions that fit Python 3.11 and up
 	@$(PIP) install uv
 	@$(PY) -m uv pip compile --quiet --upgrade --universal --python-version 3.11 --fork-strategy fewest --no-header \
 		--no-emit-index-url --no-emit-find-links --all-extras --group dev pyproject.toml --output-file $(LOCK)
 
 clean: ## remove everything made here, .venv too
-	@rm -rf $(VENV) build dist htmlcov docs/_build .coverage .coverage.* \
+	@rm -rf $(VENV) build dist htmlcov docs/_build web/node_modules src/treadle/web/vendor .coverage .coverage.* \
 		.hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find . -path ./.git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
 
@@ -85,6 +89,6 @@ $(VENV)/.demo: pyproject.toml $(LOCK) | $(VENV)/.made-in
 $(VENV)/.dev: pyproject.toml $(LOCK) web/package-lock.json src/treadle/web/assets.json | $(VENV)/.made-in
 	@echo "Installing Treadle and the tools of $(LOCK) ..."
 	@$(PIP) install --requirement $(LOCK)
-	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@TREADLE_WEB_ASSETS=require $(PIP) install --no-deps --no-build-isolation --editable .
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PY) web/build_hook.py --dev
 	@touch $(VENV)/.demo $@

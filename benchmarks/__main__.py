@@ -1,4 +1,4 @@
-"""Measure W1 to W4, W6, memory and loop lag beside the ceiling: ``python -m benchmarks [ITEMS]``; or ``inbox [REVIEWS]``."""
+"""Measure W1 to W4, W6, memory and loop lag beside the ceiling: ``python -m benchmarks [ITEMS]``; or ``inbox``, ``inbox-web``, ``pages``."""
 
 from __future__ import annotations
 
@@ -36,6 +36,18 @@ def main() -> None:
     """What the command line asks for."""
     if sys.argv[1:2] == ["inbox"]:
         told(inbox(int(sys.argv[2]) if len(sys.argv) > 2 else REVIEWS), digits=2)
+    elif sys.argv[1:2] == ["inbox-web"]:
+        from benchmarks.inbox_web import inbox_web  # the web is an extra
+
+        told(inbox_web(int(sys.argv[2]) if len(sys.argv) > 2 else REVIEWS), digits=2)
+    elif sys.argv[1:2] == ["pages"]:
+        from benchmarks.pages import pages  # needs what the web needs
+
+        told(pages(int(sys.argv[2]) if len(sys.argv) > 2 else 20_000), digits=1)
+    elif sys.argv[1:2] == ["looking"]:
+        from benchmarks.looking import ITEMS, looking  # needs what the web needs
+
+        told(looking(int(sys.argv[2]) if len(sys.argv) > 2 else ITEMS), digits=1)
     else:
         told(throughput(int(sys.argv[1]) if len(sys.argv) > 1 else 20_000), digits=0)
 

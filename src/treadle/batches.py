@@ -59,7 +59,8 @@ class Batches:
     async def _settle(self, stage: StageDefinition, entries: list[_Entry]) -> None:
         results: list[Any]
         try:
-            async with self._limits.leave_of_batch(stage.name) or nullcontext():
+            leave = self._limits.leave_of_batch(stage.name)
+            async with nullcontext() if leave is None else leave.held((-stage.priority, 0)):
                 results = _checked(await self._body(stage, entries), stage, len(entries))
         except BaseException as error:
             task = asyncio.current_task()

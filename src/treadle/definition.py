@@ -93,6 +93,8 @@ class Definition:
     lifespan: Callable[[], AbstractAsyncContextManager[Any]] | None
     limits: Mapping[str, int] = field(default_factory=dict)
     """Shared limits by name."""
+    priority: Callable[[Any], int] | None = None
+    """How urgent an item is."""
     roots: tuple[str, ...] = field(init=False)
     """The stages an item begins with."""
     needed: Mapping[str, int] = field(init=False)

@@ -12,7 +12,7 @@ from treadle.artefact import shown
 from treadle.clock import from_us, now_us
 from treadle.errors import ItemNotFound, StageNotFound
 from treadle.history import Attempt, Review, read_attempt, read_review
-from treadle.state import AttemptRow, Ended, ItemPhase, ItemState, StageState, SubtaskRow, SubTaskStatus
+from treadle.state import AttemptRow, ItemPhase, ItemState, StageState, SubtaskRow, SubTaskStatus
 from treadle.status import PipelineStatus, StageEntry, pipeline_status
 from treadle.store import OWN, Filter, Shape, StateStore, subtask_status, told_attempts, whole_artefact
 
@@ -112,7 +112,7 @@ async def timeline(store: StateStore, found: Dossier) -> Timeline:
         if not entry.attempt:
             continue
         attempts = await store.attempts(found.status.item_id, entry.name, seq=OWN)
-        bars += [_ended(attempt, None) for _, attempt in attempts[-ATTEMPTS:] if attempt.how is not Ended.FAN_OUT]
+        bars += [_ended(attempt) for _, attempt in attempts[-ATTEMPTS:]]
         children = await store.children(found.status.item_id, entry.name, -1, BARS)
         left_out += sum(children.states.values()) - len(children.rows)
         bars += [bar for row in children.rows if (bar := _child(row)) is not None]
@@ -121,10 +121,10 @@ async def timeline(store: StateStore, found: Dossier) -> Timeline:
     return Timeline(bars=bars, left_out=left_out)
 
 
-def _ended(attempt: AttemptRow, subtask: str | None) -> Bar:
+def _ended(attempt: AttemptRow) -> Bar:
     return Bar(
         stage=attempt.stage,
-        subtask=subtask,
+        subtask=None,
         number=attempt.number,
         started_at=from_us(attempt.started),
         ended_at=from_us(max(attempt.ended, attempt.started)),

@@ -7,7 +7,6 @@ import json
 import logging
 import random
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import nullcontext
 from typing import Any
 
 from treadle import decide, logged
@@ -15,7 +14,8 @@ from treadle.attempt import Call, Subject, Surroundings, interrupted, wanted
 from treadle.clock import now_us
 from treadle.errors import LeaseLost, StoreError
 from treadle.event import EventKind
-from treadle.limits import Limits
+from treadle.limits import Leave, Limits
+from treadle.lines import Order
 from treadle.shelf import SURELY_INLINE, Shelf
 from treadle.state import AttemptRow, EventRow, ItemState, Rest, StageRow, StageState, SubtaskRow, Transition, Unit
 from treadle.store import StateStore, told_attempts
@@ -72,6 +72,8 @@ class Driver:
         self._lost = False
         self._news = state.news
         self._shelf = Shelf(store, self._subject)
+        self._blocked = 0
+        """Subtasks that are marked running but still wait for leave."""
         self._progress_at: dict[tuple[str, str | None], int] = {}
 
     @property
@@ -83,6 +85,11 @@ class Driver:
     def news(self) -> int:
         """How many outside acts it knows of."""
         return self._news
+
+    @property
+    def waits(self) -> bool:
+        """Whether it does nothing but wait for leave, so that another item may move in its place."""
+        return self._state.running == self._blocked and bool(self._blocked or self._state.asking)
 
     def drain(self) -> None:
         """Start nothing new; what runs may end."""
@@ -232,8 +239,11 @@ class Driver:
         if leave is None:
             attempt = await call.run()
         else:
-            async with leave:
+            await self._enter_blocked(leave, name)
+            try:
                 attempt = await call.run()
+            finally:
+                leave.exit()
         if attempt.artefact is not None and len(attempt.artefact) > SURELY_INLINE:
             attempt = await self._shelf.put(attempt)
         change = decide.settle(self._flow, state, attempt, attempt.ended, random.random(), self._window)  # noqa: S311
@@ -252,18 +262,46 @@ class Driver:
 
     async def _ask(self, stage: str) -> None:
         """Wait for leave to start ``stage``, a free slot and what its ``when`` says; then follow from there."""
-        flow, state = self._flow, self._state
-        async with self._limits.leave(stage) or nullcontext():
-            answer = await self._wanted(stage) if self._window else True
-            if not self._window:
-                await self._write(decide.forgo(flow, state, stage, now_us()))
-                return
-            if answer is False:
-                change = await self._write(decide.skip(flow, state, stage, "`when` said no", now_us(), self._window))
-            else:
-                change = await self._write(decide.start(flow, state, stage, now_us(), self._window))
-                change = await self._attempt(change.starts[0], answer if isinstance(answer, BaseException) else None)
+        leave, state = self._limits.leave(stage), self._state
+        if leave is None:
+            change = await self._start(stage)
+        elif await self._told(leave).enter(self._order(stage), lambda: state.running == 0 and len(state.asking) == 1):
+            try:
+                change = await self._start(stage)
+            finally:
+                leave.exit()
+        else:
+            now = now_us()
+            change = await self._write(decide.rested(decide.forgo(self._flow, state, stage, now), leave.away()))
         await self._follow(change)
+
+    async def _enter_blocked(self, leave: Leave, stage: str) -> None:
+        """A subtask has leave; until then nothing of it runs, whatever its row says."""
+        self._blocked += 1
+        try:
+            await self._told(leave).enter(self._order(stage))
+        finally:
+            self._blocked -= 1
+
+    def _told(self, leave: Leave) -> Leave:
+        if not leave.is_free:
+            self._limits.on_wait()
+        return leave
+
+    def _order(self, stage: str) -> Order:
+        """Where it stands in the lines for leave: those of higher priority first, then the items that came first."""
+        return (-self._state.urgency - self._flow.stages[stage].priority, self._state.key)
+
+    async def _start(self, stage: str) -> Transition:
+        """Run the stage, which has leave to, or skip it."""
+        flow, state = self._flow, self._state
+        answer = await self._wanted(stage) if self._window else True
+        if not self._window:
+            return await self._write(decide.forgo(flow, state, stage, now_us()))
+        if answer is False:
+            return await self._write(decide.skip(flow, state, stage, "`when` said no", now_us(), self._window))
+        change = await self._write(decide.start(flow, state, stage, now_us(), self._window))
+        return await self._attempt(change.starts[0], answer if isinstance(answer, BaseException) else None)
 
     async def _wanted(self, stage: str) -> bool | BaseException:
         texts, missing = await self._shelf.texts(self._flow.stages[stage]) if self._shelf.is_used else (_NO_TEXTS, None)

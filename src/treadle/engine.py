@@ -12,6 +12,7 @@ from typing import Any, Self
 from uuid import UUID
 
 from treadle import decide
+from treadle.arrival import new_item
 from treadle.attempt import Surroundings
 from treadle.batches import Batches
 from treadle.clock import now_us
@@ -28,7 +29,7 @@ from treadle.outcome import Approve, Decision, Reject
 from treadle.source import open_source
 from treadle.state import ItemPhase, ItemState, StageState, Transition
 from treadle.status import PipelineStatus, RunReport, item_status
-from treadle.store import ItemId, NewItem, StateStore
+from treadle.store import ItemId, StateStore
 from treadle.worker import Intake, Worker
 from treadle.workflow import Workflow
 
@@ -216,7 +217,7 @@ class Engine:
                 if await self._store.load(identity) is None:
                     raise ItemNotFound(identity)
             else:
-                new = NewItem(*self._flow.items.encode(item))
+                new = new_item(self._flow, item)
                 identity = new.id
                 if await self._store.add([new], decide.arrive(self._flow, now_us())):
                     raise ItemConflict(identity)

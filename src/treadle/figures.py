@@ -260,13 +260,15 @@ class StageReport:
     verdicts: Verdicts
 
 
-async def stage_report(store: StateStore, stage: str) -> StageReport:
-    """How the stage does; raises ``StageNotFound``."""
+async def stage_report(
+    store: StateStore, stage: str, *, moving: Pace | None = None, took: Mapping[str, Durations] | None = None
+) -> StageReport:
+    """How the stage does; raises ``StageNotFound``. Who knows the pace and durations of all need not have them read again."""
     shape = await store.shape()
     if shape is None or stage not in shape.stages:
         raise StageNotFound(stage, () if shape is None else tuple(shape.stages))
-    counts, moving, took = await store.counts(), await pace(store), await durations(store, stage)
-    figures = stage_figures(shape, counts, moving, took)
+    took = await durations(store) if took is None else took
+    figures = stage_figures(shape, await store.counts(), await pace(store) if moving is None else moving, took)
     return StageReport(
         figures=next(one for one in figures if one.name == stage),
         durations=took.get(stage, Durations()),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Callable
 
 from treadle.errors import StoreError, TreadleError
 from treadle.presence import DeathWatch, identity
@@ -16,7 +17,8 @@ log: logging.Logger = logging.getLogger("treadle.membership")
 class Heartbeat:
     """Tells the store from a thread of its own that this worker lives, so that a busy event loop is not taken for a death."""
 
-    def __init__(self, store: StateStore, worker: int, every: float) -> None:
+    def __init__(self, store: StateStore, worker: int, every: float, heard: Callable[[], None]) -> None:
+        self._heard = heard
         self._store = store
         self._worker = worker
         self._every = every
@@ -30,6 +32,7 @@ class Heartbeat:
                 if not self._store.beat(self._worker):
                     log.error("worker %s was taken for dead; others may have its items", self._worker)
                     return
+                self._heard()
             except TreadleError as error:
                 log.warning("heartbeat of worker %s failed, trying again: %s", self._worker, error)
 
@@ -60,7 +63,8 @@ class Membership:
         """This engine may claim, under a new number if it had one."""
         await self._silence()
         self.number = await self._store.enlist(await asyncio.to_thread(identity, self._name))
-        self._heartbeat = Heartbeat(self._store, self.number, self._lease / 3)
+        self._watch.heard()
+        self._heartbeat = Heartbeat(self._store, self.number, self._lease / 3, self._watch.heard)
 
     async def leave(self) -> None:
         """Its heart beats no more, and what it still held is free."""

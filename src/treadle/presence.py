@@ -41,6 +41,7 @@ class DeathWatch:
 
     A worker whose process is certainly gone is dead at once; any other when its heartbeat has not changed for
     as long as the lease, by this process's own steady clock: what the clocks of the day say does not matter.
+    Silence counts only while this process's own heart is heard: where somebody holds the lock, nobody's is.
     """
 
     def __init__(self, lease: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -48,6 +49,20 @@ class DeathWatch:
         self._clock = clock
         self._seen: dict[int, tuple[int, float]] = {}
         self._doubted: dict[int, float] = {}
+        self._heard: float | None = None
+        self._since = clock()
+        """Since when silence counts."""
+
+    def heard(self) -> None:
+        """This process's own heartbeat has just been written; called from the heart's thread."""
+        now = self._clock()
+        if self._is_late(now):
+            self._since = now
+        self._heard = now
+
+    def _is_late(self, now: float) -> bool:
+        # Hearts beat three times a lease.
+        return self._heard is not None and now - self._heard > self._lease * 2 / 3
 
     def is_dead(self, worker: WorkerRow) -> bool:
         """Whether others may have what that worker holds."""
@@ -61,7 +76,7 @@ class DeathWatch:
             if known is None and abs(now_us() - worker.beat) > self._lease * 1_000_000:
                 self._doubted[worker.number] = now
             return False
-        return now - known[1] > self._lease
+        return not self._is_late(now) and now - max(known[1], self._since) > self._lease
 
     @property
     def doubts(self) -> bool:

@@ -437,6 +437,7 @@ class ItemState:
         "stages",
         "stored",
         "unmet",
+        "urgency",
     )
 
     def __init__(
@@ -449,6 +450,7 @@ class ItemState:
         news: int = 0,
         phase: ItemPhase = ItemPhase.PENDING,
         priority: int = 0,
+        urgency: int = 0,
         added: int = 0,
         stages: dict[str, StageRow] | None = None,
         boards: dict[str, SubtaskBoard] | None = None,
@@ -466,6 +468,9 @@ class ItemState:
         """How many outside acts the store had seen when this was loaded."""
         self.phase: ItemPhase = phase
         self.priority: int = priority
+        """By which it is claimed: its own, and that of the stage it waits for."""
+        self.urgency: int = urgency
+        """Its own priority."""
         self.added: int = added
         self.stages: dict[str, StageRow] = stages if stages is not None else {}
         self.boards: dict[str, SubtaskBoard] = boards if boards is not None else {}

@@ -47,6 +47,7 @@ class NewItem(NamedTuple):
 
     id: str
     payload: str
+    priority: int = 0
 
 
 class WorkerIdentity(NamedTuple):
@@ -257,7 +258,7 @@ class StateStore(ABC):
     async def add(self, items: Sequence[NewItem], arrival: Transition) -> list[str]:
         """Items not known by their id are stored as ``arrival`` says; the ids whose stored content differs come back.
 
-        Idempotent: an item with the same content stays as it is. An item whose content was not known gets it.
+        Idempotent: an item with the same content stays as it is, its priority too. An item whose content was not known gets it.
         """
 
     @abstractmethod

@@ -78,12 +78,14 @@ def validate(
     drafts: Sequence[Draft],
     lifespan: Callable[[], AbstractAsyncContextManager[Any]] | None,
     limits: Mapping[str, int],
+    priority: str | Callable[[Any], int] | None = None,
 ) -> tuple[Definition | None, list[str]]:
     """The definition, or ``None`` and every problem found."""
     findings = _Findings()
     if not drafts:
         findings.add("it has no stages; add one with @workflow.stage")
     items = _item_codec(item, findings)
+    urgency = _priority(priority, item, findings)
     _check_authors(drafts, item, findings)
     readings = _read_all(drafts, findings)
     for reading in readings.values():
@@ -99,7 +101,19 @@ def validate(
     if findings.problems or items is None:
         return None, findings.problems
     stages = {stage: _build(readings[stage], readings, codecs[stage]) for stage in graph.order(needs)}
-    return Definition(name=name, items=items, stages=stages, lifespan=lifespan, limits=limits), []
+    return Definition(name=name, items=items, stages=stages, lifespan=lifespan, limits=limits, priority=urgency), []
+
+
+def _priority(given: Any, item: Any, findings: _Findings) -> Callable[[Any], int] | None:
+    """The function that tells an item's priority."""
+    if isinstance(given, str):
+        if isinstance(item, type) and item not in (dict, Any) and not _has(item, given):
+            findings.add(f"priority={given!r} names a field that items of type {item.__name__} do not have")
+        return lambda found: found.get(given, 0) if isinstance(found, dict) else getattr(found, given)
+    if given is not None and not callable(given):
+        findings.add(f"priority={given!r} is neither a field of the item nor a function of it")
+    told: Callable[[Any], int] | None = given
+    return told
 
 
 def _item_codec(item: Any, findings: _Findings) -> ItemCodec | None:

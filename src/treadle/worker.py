@@ -7,9 +7,9 @@ import logging
 import time
 
 from treadle import decide, logged
+from treadle.arrival import new_item
 from treadle.attempt import Surroundings
 from treadle.clock import now_us
-from treadle.codec import ItemCodec
 from treadle.driver import Driver, Observer
 from treadle.errors import InvalidItem, ItemConflict, LeaseLost, StoreError, TreadleError
 from treadle.limits import Limits
@@ -25,6 +25,8 @@ _PATIENCE = 2.0
 """Seconds that what was cancelled has to end; a coroutine that ignores it is left behind then."""
 _RETRY_US = 500_000
 """Microseconds after which a store that could not be written is asked again."""
+IN_LINE = 1_000
+"""Items that may wait for one stage in memory: enough that no line runs dry while those beyond come back from the store."""
 _POLL = 0.5
 """Seconds after which a worker looks for what other processes did: decisions, retries, new items."""
 
@@ -34,7 +36,6 @@ class Intake:
 
     def __init__(self, store: StateStore, surroundings: Surroundings, source: Source) -> None:
         self._store = store
-        self._items: ItemCodec = surroundings.flow.items
         self._flow = surroundings.flow
         self.source = source
         self.problems: list[TreadleError] = []
@@ -45,7 +46,7 @@ class Intake:
         fresh: dict[str, NewItem] = {}
         for item in items:
             try:
-                new = NewItem(*self._items.encode(item))
+                new = new_item(self._flow, item)
             except InvalidItem as error:
                 self._refuse(error)
                 continue
@@ -134,6 +135,8 @@ class Worker:
 
         ``forever`` only the latter: there may always be more to come.
         """
+        self._limits.make_room(max(concurrency, IN_LINE))
+        self._limits.on_wait = self._make_way
         feeder = asyncio.create_task(self._feed(intake, concurrency)) if intake is not None else None
         if feeder is not None:
             feeder.add_done_callback(lambda _: self.poke())
@@ -170,8 +173,7 @@ class Worker:
         if driver.item_id in self._drivers and self._drivers[driver.item_id][0] is driver:
             del self._drivers[driver.item_id]
             self._suspects.ended(driver.item_id)
-        self._poke.set()
-        self._hungry.set()
+        self._make_way()
 
     async def _move(self, feeder: asyncio.Task[None] | None, concurrency: int, *, forever: bool) -> None:
         """The loop: claim while there is room, else wait until something happens."""
@@ -179,7 +181,7 @@ class Worker:
             self._poke.clear()
             wake = None
             await self._heed()
-            room = concurrency - len(self._drivers)
+            room = concurrency - self._moving
             if not self._stopping and room > 0 and not self._run_apart():
                 wake = await self._claim(room, concurrency)
             idle = (feeder is None or feeder.done()) and wake is None and not self._may_come(forever=forever)
@@ -188,9 +190,19 @@ class Worker:
             if self._give_up is not None and time.monotonic() > self._give_up:
                 return
             await self._pause(wake)
-            if self._drivers and len(self._drivers) > concurrency * 7 // 8:
+            if self._drivers and self._moving > concurrency * 7 // 8:
                 # Claiming one item at a time would cost a transaction each; a moment later there is room for many.
                 await self._pause(None, at_most=0.02)
+
+    @property
+    def _moving(self) -> int:
+        """How many items move: those that only wait for leave take nobody's place."""
+        waiting = sum(driver.waits for driver, _ in self._drivers.values()) if self._limits.any else 0
+        return len(self._drivers) - waiting
+
+    def _make_way(self) -> None:
+        self._poke.set()
+        self._hungry.set()
 
     async def _heed(self) -> None:
         """Tell those who drive an item what others decided of it: people wait at most a moment for what they set free."""
@@ -331,7 +343,7 @@ class Worker:
         """Add items while the store holds less ahead than can be moved at once."""
         assert intake is not None  # noqa: S101 - the caller looked
         while not intake.source.exhausted and not self._stopping:
-            room = 2 * concurrency - len(self._drivers) - self._ahead
+            room = 2 * concurrency - self._moving - self._ahead
             if room <= concurrency // 2:
                 self._hungry.clear()
                 await self._hungry.wait()

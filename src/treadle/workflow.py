@@ -47,7 +47,7 @@ class StageOptions(TypedDict, total=False):
         batch_wait: seconds the first item of a batch waits for the others; 0.05 without.
         executor: ``inline`` (the event loop; async functions), ``thread`` (plain functions) or ``process``.
         version: a name for what the code does now; kept with what it made.
-        priority: of what could start at the same time, the higher starts first.
+        priority: of what could start at the same time, the higher starts first: it adds to that of the item.
     """
 
     after: Sequence[str]
@@ -74,6 +74,8 @@ class Workflow:
         item: the type of the items: a dataclass, pydantic model, TypedDict, attrs or msgspec class with an
             ``id``. Without it items are plain dictionaries.
         limits: how many calls may run at once of all stages that say ``uses=[name]``, by name.
+        priority: how urgent an item is: a field of the item, or a function of it; a whole number, the higher the sooner. It
+            is asked once, when the item is added.
         lifespan: called when an engine starts; an async context manager whose value is ``ctx.state``.
 
     Example:
@@ -92,11 +94,13 @@ class Workflow:
         item: Any = ANY,
         lifespan: Callable[[], AbstractAsyncContextManager[Any]] | None = None,
         limits: Mapping[str, int] | None = None,
+        priority: str | Callable[[Any], int] | None = None,
     ) -> None:
         self.name: str = name
         self.item: Any = item
         self.lifespan: Callable[[], AbstractAsyncContextManager[Any]] | None = lifespan
         self.limits: Mapping[str, int] = dict(limits or {})
+        self.priority: str | Callable[[Any], int] | None = priority
         self._drafts: list[Draft] = []
         caller = sys._getframe(1).f_globals
         self.origin: tuple[str, str | None] = (caller.get("__name__", "__main__"), caller.get("__file__"))
@@ -147,7 +151,7 @@ class Workflow:
         """
         if self._definition is None:
             problems = [] if NAME.fullmatch(self.name) else [f"the name {self.name!r} must match {NAME.pattern}"]
-            definition, found = validate(self.name, self.item, self._drafts, self.lifespan, self.limits)
+            definition, found = validate(self.name, self.item, self._drafts, self.lifespan, self.limits, self.priority)
             if problems + found or definition is None:
                 raise InvalidWorkflow(self.name, problems + found)
             self._definition = definition

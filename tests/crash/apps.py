@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 from tests.crash.judge import Witness
-from treadle import Engine, FanOut, ItemPhase, SubTask, Workflow, open_store
+from treadle import Engine, FanOut, ItemPhase, ReviewPolicy, StoreCorrupt, SubTask, Workflow, open_store
 from treadle.state import ItemState, Transition
-from treadle.store import Filter
+from treadle.store import Filter, ReviewFilter
+from treadle.stores import sqlite_writer
 
 Item = dict[str, Any]
 
@@ -153,6 +156,188 @@ def blocking(path: str, side: str, lease: float, seconds: float) -> None:
         return b
 
     move(path, flow, witness, lease=lease, concurrency=12, forever=False)
+
+
+def fanned(path: str, side: str, keys: int, poison: bool, again: bool) -> None:
+    """Move one item of many subtasks; ``again``: what failed is tried again first."""
+    witness = Witness(Path(side))
+
+    async def do() -> None:
+        async with open_store(path) as store, Engine(fan(witness, keys, poison), store) as engine:
+            told(engine, witness)
+            if again:
+                await engine.retry("x")
+            await engine.run([{"id": "x"}], concurrency=20)
+
+    asyncio.run(do())
+
+
+def write(path: str, side: str, name: str, number: int) -> None:
+    """Add items of one's own, and move whatever is there."""
+    witness = Witness(Path(side))
+
+    async def do() -> None:
+        async with open_store(path) as store, Engine(chain(witness), store, name=name) as engine:
+            await engine.run(({"id": f"{name}-{n}"} for n in range(number)), concurrency=50)
+
+    asyncio.run(do())
+
+
+def read(path: str, seen: str) -> None:
+    """Follow the journal until killed, from where the file says that one got to."""
+    file = Path(seen)
+    told = file.read_text() if file.exists() else ""
+    # A death may have cut its last line.
+    whole = told[: told.rfind("\n") + 1]
+    file.write_text(whole)
+
+    async def do() -> None:
+        handle = os.open(seen, os.O_WRONLY | os.O_APPEND)
+        async with open_store(path, read_only=True) as store:
+            after = int(whole.split()[-1]) if whole else 0
+            while True:
+                page = await store.events(after, 200)
+                os.write(handle, "".join(f"{event.cursor}\n" for event in page).encode())
+                after = page[-1].cursor if page else after
+                if not page:
+                    await asyncio.sleep(0.002)
+
+    asyncio.run(do())
+
+
+def opened(path: str) -> None:
+    """The store was opened, and upgraded if need be."""
+
+    async def do() -> None:
+        async with open_store(path) as store:
+            await store.counts()
+
+    asyncio.run(do())
+
+
+def rich(path: str, number: int, up: str) -> None:
+    """A store with subtasks, attempts, reviews and events stays open, with a part of it in its log."""
+    flow = Workflow("rich")
+
+    @flow.stage(review=ReviewPolicy.sample(0.3))
+    async def a(item: Item) -> str:
+        return "x" * 300
+
+    @flow.stage
+    async def b(item: Item, a: str) -> FanOut:
+        return FanOut([SubTask(f"k{n}") for n in range(5)])
+
+    @b.subtask
+    async def one(item: Item, subtask: SubTask) -> int:
+        if item["id"] == "i3":
+            raise ValueError("no")
+        return 1
+
+    async def do() -> None:
+        async with open_store(path) as store, Engine(flow, store) as engine:
+            await engine.run(ids(number - 5))
+            sqlite_writer.Writer._truncate_log(store._writer)  # type: ignore[attr-defined]
+            await engine.run(ids(number))
+            Path(up).touch()  # noqa: ASYNC240 - once
+            await asyncio.sleep(600)
+
+    asyncio.run(do())
+
+
+def look(said: str, number: int, *paths: str) -> None:
+    """Read and move what is in each of these stores; what that came to is a line of the file ``said``."""
+    flow = Workflow("rich")
+
+    @flow.stage
+    async def a(item: Item) -> str:
+        return "x"
+
+    @flow.stage
+    async def b(item: Item, a: str) -> int:
+        return 1
+
+    async def everything(path: str) -> str:
+        async with open_store(path) as store:
+            await store.counts()
+            items = await store.page(Filter(), None, 1000)
+            for item in items:
+                with contextlib.suppress(StoreCorrupt):
+                    await store.load(item.id)
+            await store.events(0, 10_000)
+            await store.reviews(ReviewFilter(is_open=None), None, 1000)
+            async with asyncio.timeout(20), Engine(flow, store) as engine:
+                await engine.run()
+        return "clean" if len(items) == number else f"has {len(items)} items"
+
+    logging.disable()
+    with Path(said).open("w", buffering=1) as file:
+        for path in paths:
+            file.write(path)
+            try:
+                came = asyncio.run(everything(path))
+            except Exception as error:  # noqa: BLE001 - whatever it is, is told
+                came = type(error).__name__ if isinstance(error, StoreCorrupt) else repr(error)
+            file.write(f" {came}\n")
+
+
+class Lag:
+    """By how much a loop was late at most, beyond what a thread beside it was: that much is the machine's.
+
+    It stands in a file, and is measured anew when the file is emptied.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT)
+        self._machine = 0.0
+        threading.Thread(target=self._control, daemon=True).start()
+
+    def _control(self) -> None:
+        while True:
+            began = time.monotonic()
+            time.sleep(0.005)
+            self._machine = max(self._machine, time.monotonic() - began)
+
+    async def run(self) -> None:
+        """Measure until cancelled."""
+        longest = 0.0
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(0.005)
+            if not os.fstat(self._file).st_size:
+                longest = self._machine = 0.0
+            longest = max(longest, time.monotonic() - began)
+            os.pwrite(self._file, f"{max(longest - self._machine, 0.0):012.6f}".encode(), 0)
+
+
+def lagging(path: str, side: str, lag: str, lease: float) -> None:
+    """Move the chain's items slowly until killed, and keep the loop's longest lag in a file."""
+    witness = Witness(Path(side))
+    flow = Workflow("chain")
+
+    @flow.stage(limit=3)
+    async def a(item: Item) -> int:
+        witness.tell("ran", item["id"], "a")
+        await asyncio.sleep(0.3)
+        return 1
+
+    @flow.stage
+    async def b(item: Item, a: int) -> int:
+        return 1
+
+    @flow.stage
+    async def c(item: Item, b: int) -> int:
+        return 1
+
+    watch = Lag(Path(lag))
+
+    async def do() -> None:
+        async with open_store(path) as store, Engine(flow, store, lease=lease) as engine:
+            watching = asyncio.create_task(watch.run())
+            await engine.work(concurrency=35)
+            watching.cancel()
+
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    asyncio.run(do())
 
 
 def drink(name: str) -> None:

@@ -54,11 +54,6 @@ def faults(store: Path, witness: Witness | None = None, *, ended: bool = False) 
     return found
 
 
-def check_invariants(path: Path) -> None:
-    """Nothing is wrong with a store that nobody works on."""
-    assert faults(path) == []
-
-
 def folded(store: Path) -> dict[tuple[str, str], str | None]:
     """Each stage of each item as the journal alone tells it."""
     rows = sql(

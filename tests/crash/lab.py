@@ -84,6 +84,13 @@ def states(path: Path, stage: str) -> dict[str, str]:
     return dict(sql(path, "SELECT item_id, state FROM stage_statuses WHERE stage = ?", stage))
 
 
+def check_invariants(path: Path) -> None:
+    """Nothing is wrong with a store that nobody works on."""
+    from tests.crash.judge import faults  # it reads stores with what this module has
+
+    assert faults(path) == []
+
+
 def is_locked(path: Path) -> bool:
     """Whether somebody holds the store's write lock at this moment."""
     con = sqlite3.connect(path, isolation_level=None, timeout=0)

@@ -35,7 +35,7 @@ def _start(order: dict[str, Any]) -> int:
         return pid
     code = 1
     try:
-        _become(order)
+        become(order)
         code = 0
     except BaseException:  # noqa: BLE001 - its parent reads it
         traceback.print_exc()
@@ -44,7 +44,7 @@ def _start(order: dict[str, Any]) -> int:
         os._exit(code)
 
 
-def _become(order: dict[str, Any]) -> None:
+def become(order: dict[str, Any]) -> None:
     """The child: its pipes are its own, what is twisted in it is twisted, and it does what it was started for."""
     nothing, errors = os.open(os.devnull, os.O_RDWR), os.open(order["errors"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for place, handle in ((0, nothing), (1, nothing), (2, errors)):

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash.bench import Bench, Tally
-from tests.crash.judge import check_invariants
-from tests.crash.lab import LONG, Twist, sql, until
+from tests.crash.lab import LONG, Twist, check_invariants, sql, until
 
 pytestmark = [pytest.mark.may_block, pytest.mark.timeout(240)]  # other processes are what is tested
 

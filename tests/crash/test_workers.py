@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.judge import check_invariants
-from tests.crash.lab import ran, sql, started, states, treadle, until
+from tests.crash.lab import check_invariants, ran, sql, started, states, treadle, until
 from treadle import Engine, Workflow, open_store
 
 pytestmark = pytest.mark.may_block  # other processes are what is tested: this one only waits for them

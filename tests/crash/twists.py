@@ -6,6 +6,7 @@ Each patches the product from outside, in the child alone; the product has no op
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -13,8 +14,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from treadle import membership, presence, suspects
+from treadle.errors import StoreCorrupt
 from treadle.state import ItemState, Transition
-from treadle.stores import sqlite, sqlite_put, sqlite_writer
+from treadle.stores import sqlite, sqlite_migrating, sqlite_put, sqlite_schema, sqlite_writer
 
 # strange surroundings
 
@@ -58,7 +60,64 @@ def stop_in_commit(number: int) -> None:
     sqlite_writer.Writer._commit = stopping  # type: ignore[method-assign]
 
 
+def kill_at_statement(number: int) -> None:
+    """The process is killed before the statement of that number that opening a store executes."""
+    real, left = sqlite_schema.connect, [number]
+
+    def count(_: str) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def traced(*given: Any, **named: Any) -> Any:
+        con = real(*given, **named)
+        con.set_trace_callback(count)
+        return con
+
+    sqlite_schema.connect = traced
+
+
+def small_log() -> None:
+    """The log is moved into the file often."""
+    sqlite_writer._WAL_LIMIT, sqlite_writer._ROWS_A_CHECKPOINT = 50_000, 50
+
+
 # sabotage
+
+
+def errors_as_they_are() -> None:
+    """SQLite's errors are not told as ours."""
+    for module in (sqlite, sqlite_schema):
+        module.mapping_errors = lambda path: contextlib.nullcontext()  # type: ignore[attr-defined]
+
+
+def damage_is_passed_over() -> None:
+    """Rows that cannot be read are left out."""
+    real = sqlite.SqliteStateStore.page
+
+    async def readable(self: Any, *given: Any) -> Any:
+        try:
+            return [item for item in await real(self, *given) if item.problem is None]
+        except StoreCorrupt:
+            return []
+
+    sqlite.SqliteStateStore.page = readable  # type: ignore[method-assign]
+
+
+def sync_less() -> None:
+    """Commits are not synced one by one."""
+    real = sqlite_schema.prepare
+
+    def prepare(con: Any) -> None:
+        real(con)
+        con.execute("PRAGMA synchronous=NORMAL")
+
+    sqlite_schema.prepare = prepare
+
+
+def migrate_in_pieces() -> None:
+    """Each statement of an upgrade is a transaction of its own."""
+    sqlite_schema.migrate = lambda con, path: sqlite_migrating._step(con, sqlite_migrating.stored_version(con, path))
 
 
 def deaths_by_the_clock() -> None:
@@ -78,7 +137,7 @@ def no_deaths() -> None:
 def heart_on_the_loop() -> None:
     """The heart beats where the stages run."""
 
-    def begin(self: Any, store: Any, worker: int, every: float) -> None:
+    def begin(self: Any, store: Any, worker: int, every: float, _heard: Any) -> None:
         async def beat() -> None:
             while True:
                 await asyncio.sleep(every)
@@ -127,6 +186,12 @@ def no_fence() -> None:
         return real(self, con, changes)
 
     sqlite.SqliteStateStore._write_changes = forged  # type: ignore[method-assign]
+
+
+def wait_on_the_loop() -> None:
+    """A lock is waited for where the stages run."""
+    sqlite_writer.Writer._at_once = sqlite_writer.Writer._in_thread  # type: ignore[method-assign]
+    sqlite_writer.Writer._slow = property(lambda _: False, lambda *_: None)  # type: ignore[assignment]
 
 
 def together() -> None:

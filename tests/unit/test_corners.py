@@ -64,7 +64,7 @@ def test_a_heartbeat_that_fails_tries_again(monkeypatch: pytest.MonkeyPatch, cap
         return True
 
     monkeypatch.setattr(store, "beat", beat)
-    heartbeat = Heartbeat(store, 5, 0.001)
+    heartbeat = Heartbeat(store, 5, 0.001, lambda: None)
     assert again.wait(20)
     heartbeat.stop()
     assert "heartbeat of worker 5 failed, trying again: the disk is busy" in caplog.text

@@ -248,7 +248,7 @@ async def test_a_store_that_fails_ends_the_run_and_is_no_verdict(monkeypatch: py
 
 
 def test_a_heartbeat_ends_when_its_worker_was_taken_for_dead(caplog: pytest.LogCaptureFixture) -> None:
-    heartbeat = Heartbeat(MemoryStateStore(), 99, 0.001)
+    heartbeat = Heartbeat(MemoryStateStore(), 99, 0.001, lambda: None)
     heartbeat._thread.join(5)
     assert "taken for dead" in caplog.text
     heartbeat.stop()

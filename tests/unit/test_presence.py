@@ -31,6 +31,22 @@ def test_a_worker_lives_as_long_as_its_heartbeat_changes_whatever_its_clock_says
     assert watch.is_dead(WorkerRow(1, AWAY, 0, 5))
 
 
+def test_silence_counts_only_while_ones_own_heart_is_heard() -> None:
+    clock = Clock()
+    watch, row = DeathWatch(30, clock), WorkerRow(1, AWAY, 0, now_us())
+    watch.heard()
+    assert not watch.is_dead(row)
+    clock.now += 31
+    # Somebody held the lock: neither of the two could write.
+    assert not watch.is_dead(row)
+    watch.heard()
+    assert not watch.is_dead(row)
+    for _ in range(4):
+        clock.now += 10
+        watch.heard()
+    assert watch.is_dead(row)
+
+
 def test_one_that_looks_dead_is_doubted_until_that_is_certain() -> None:
     clock = Clock()
     watch, row = DeathWatch(30, clock), WorkerRow(1, AWAY, 0, now_us() - DAY)

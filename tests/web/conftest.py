@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import getpass
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,9 @@ import treadle
 from tests.web.pipeline import SAMPLE, letters
 from treadle import StateStore, Workflow, open_store
 from treadle.web import Principal, Role, create_app
+from treadle.web import server as web_server
+from treadle.web.door import OwnDoor
+from treadle.web.private import private_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = f"{ROOT / 'tests' / 'web' / 'pipeline.py'}:letters"
@@ -86,18 +92,28 @@ async def eventually(holds: Callable[[], Awaitable[Any]], what: str, seconds: fl
 
 @dataclass
 class Server:
-    """``treadle serve`` in a process of its own; ``link`` signs in, once."""
+    """A server of ``store`` at ``url``; ``link`` signs in, once."""
 
-    process: subprocess.Popen[str]
     url: str
     link: str
     store: Path
+    end: Callable[[int], int]
 
     def stop(self, how: int = signal.SIGTERM) -> int:
         """It has ended, and this is its exit code."""
-        if self.process.poll() is None:
-            self.process.send_signal(how)
-        return self.process.wait(20)
+        return self.end(how)
+
+
+def _end_of(process: subprocess.Popen[str]) -> Callable[[int], int]:
+    def end(how: int) -> int:
+        if process.poll() is None:
+            process.send_signal(how)
+        code = process.wait(20)
+        assert process.stderr is not None
+        process.stderr.close()
+        return code
+
+    return end
 
 
 @pytest.fixture
@@ -117,7 +133,7 @@ def start_server() -> Iterator[Callable[..., Server]]:
         while (line := process.stderr.readline()) and time.monotonic() < until:
             said += line
             if found := re.search(r"http://\S+", line):
-                started.append(Server(process, found[0].partition("/sign-in")[0], found[0], store))
+                started.append(Server(found[0].partition("/sign-in")[0], found[0], store, _end_of(process)))
                 return started[-1]
         process.kill()
         raise AssertionError(f"treadle serve did not start: {said}")
@@ -125,14 +141,45 @@ def start_server() -> Iterator[Callable[..., Server]]:
     yield start
     for server in started:
         server.stop(signal.SIGKILL)
-        assert server.process.stderr is not None
-        server.process.stderr.close()
+
+
+@contextlib.contextmanager
+def serving(store_path: Path, workflow: Workflow) -> Iterator[Server]:
+    """A server in a thread: what ``treadle serve`` does, without starting a process."""
+    door = OwnDoor(private_folder(str(store_path)), owner=getpass.getuser())
+    with web_server.listen("127.0.0.1", 0) as listening:
+        at = web_server.address("127.0.0.1", listening.getsockname()[1])
+        link = door.write_link(f"http://{at}")
+        assert link is not None
+        started: Future[tuple[web_server.Server, asyncio.AbstractEventLoop]] = Future()
+
+        async def serve() -> None:
+            async with open_store(store_path) as store:
+                serving = web_server.Server(create_app(store, workflow, door=door, hosts=web_server.names_of(at)))
+                serving.on_start = lambda: started.set_result((serving, asyncio.get_running_loop()))
+                await serving.serve([listening])
+
+        thread = threading.Thread(target=lambda: asyncio.run(serve()), name="web-server")
+        thread.start()
+        serving, loop = started.result(20)
+
+        def end(how: int) -> int:
+            with contextlib.suppress(RuntimeError):  # its loop has ended
+                loop.call_soon_threadsafe(serving.stop)
+                if how == signal.SIGKILL:
+                    loop.call_soon_threadsafe(serving.stop)
+            thread.join(20)
+            return 0
+
+        yield Server(f"http://{at}", link, store_path, end)
+        end(signal.SIGKILL)
 
 
 @pytest.fixture
-def server(store_path: Path, start_server: Callable[..., Server]) -> Server:
+def server(store_path: Path) -> Iterator[Server]:
     """A server over this test's own store."""
-    return start_server(store_path)
+    with serving(store_path, letters) as found:
+        yield found
 
 
 # The browser lives in the session's event loop: mark modules that use it with pytestmark = BROWSER from here.
@@ -159,8 +206,11 @@ def console_errors() -> list[str]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def browser_page(browser: Browser, server: Server, console_errors: list[str]) -> AsyncIterator[Page]:
+async def browser_page(
+    browser: Browser, server: Server, start_server: Callable[..., Server], console_errors: list[str]
+) -> AsyncIterator[Page]:
     """A page signed in at ``server`` as its operator; the test fails where the page's console says an error."""
+    del start_server  # what it starts must not end before the page does
     async with await browser.new_context(base_url=server.url, reduced_motion="reduce") as context:
         page = await context.new_page()
         page.on("console", lambda message: console_errors.append(message.text) if message.type == "error" else None)
@@ -169,3 +219,22 @@ async def browser_page(browser: Browser, server: Server, console_errors: list[st
         await page.wait_for_url(f"{server.url}/")
         yield page
         assert not console_errors, f"the page's console: {console_errors}"
+
+
+AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
+_AXE_RUN = """async () => (await axe.run({ resultTypes: ['violations'] })).violations
+  .filter((found) => ['serious', 'critical'].includes(found.impact))
+  .map((found) => `${found.id}: ${found.nodes.map((node) => node.html + ' ' + node.failureSummary).join(' | ')}`)"""
+
+
+async def assert_accessible(page: Page) -> None:
+    """axe-core finds nothing serious on the page as it is now."""
+    await page.evaluate(AXE.read_text("utf-8"))
+    found = await page.evaluate(_AXE_RUN)
+    assert not found, "\n".join(found)
+
+
+async def assert_fits(page: Page) -> None:
+    """Nothing of the page lies to the right of the screen."""
+    wide, screen = await page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+    assert wide <= screen, f"{wide} px on a screen of {screen}"

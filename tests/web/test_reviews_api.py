@@ -10,6 +10,8 @@ import pytest
 
 from tests.web.pipeline import letters
 from treadle import Approve, Engine, Inbox, StateStore
+from treadle.clock import now_us
+from treadle.store import WorkerIdentity
 
 API = "/api/v1/reviews"
 
@@ -150,6 +152,10 @@ async def test_undo_takes_back_your_own_decision_alone(client: httpx.AsyncClient
 async def test_an_item_rests_after_a_decision_so_that_undo_is_in_time(client: httpx.AsyncClient, store: StateStore) -> None:
     await client.post(f"{key('ask-1')}/decide", json={"decision": "approve", "rests": 30, **await seen(client, "ask-1")})
     await client.post(f"{key('ask-2')}/decide", json={"decision": "approve", **await seen(client, "ask-2")})
+    worker = await store.enlist(WorkerIdentity("w", "h", "b", 1, "s"))
+    claimed = await store.claim(worker, 10, now_us(), is_dead=lambda row: False)
+    assert [item.id for item in claimed.items] == ["ask-2"], "the other one rests"
+    await store.retire(worker)
     async with Engine(letters, store) as engine:
         assert (await engine.advance("ask-2")).is_complete
     assert (await client.post(f"{key('ask-1')}/undo")).status_code == 204

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
+from fastapi import WebSocket
 
 from tests.web.conftest import app_as, web_client
 from tests.web.routes import Way, ways
@@ -174,7 +175,13 @@ async def test_websockets_are_refused() -> None:
         return {"type": "websocket.connect"}
 
     scope = {"type": "websocket", "path": "/live", "headers": [(b"host", b"127.0.0.1")], "query_string": b"", "subprotocols": []}
-    await app_as(MemoryStateStore(), Role.OPERATOR)(scope, receive, send)
+    app = app_as(MemoryStateStore(), Role.OPERATOR)
+
+    @app.websocket("/live")
+    async def talk(websocket: WebSocket) -> None:
+        await websocket.accept()
+
+    await app(scope, receive, send)
     assert [message["type"] for message in sent] == ["websocket.close"]
 
 

@@ -205,10 +205,14 @@ async def test_wrong_token_in_a_form(visitor: httpx.AsyncClient) -> None:
     assert "<script>" not in answer.text.replace("<script type", "")
 
 
-async def test_strangers_see_nothing_of_the_store(visitor: httpx.AsyncClient, store: StateStore) -> None:
-    text = (await visitor.get("/sign-in")).text
+async def test_strangers_see_nothing_of_the_store(store: StateStore, door: OwnDoor) -> None:
+    app = create_app(store, door=door)
+    await app.state.figures.get()
+    async with web_client(app, meant=False, headers=PAGE) as visitor:
+        text = (await visitor.get("/sign-in")).text
     assert "letters" not in text
     assert "count" not in text
+    assert "worker" not in text
     assert "/inbox" not in text
 
 

@@ -9,6 +9,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from treadle.cli import keys
+from treadle.cli.any_inbox import AnyInbox
 from treadle.cli.case import case_parts, choices
 from treadle.cli.desk_editing import Editing
 from treadle.cli.paint import BAD, GOOD, LOUD, QUIET, joined, said
@@ -18,7 +19,7 @@ from treadle.cli.screen import Page, Screen, both_ends
 from treadle.cli.session import Session, word_of
 from treadle.errors import InvalidTransition, ItemNotFound, LeaseLost, ReviewConflict
 from treadle.history import Attempt
-from treadle.inbox import Inbox, ReviewCase
+from treadle.inbox import ReviewCase
 from treadle.outcome import Approve, ApproveWithEdits, Decision, Reject, RequestChanges
 from treadle.state import AskedBy
 
@@ -55,7 +56,7 @@ class Desk:
         waiting: how many reviews there were to begin with, if that is known.
     """
 
-    def __init__(self, run: Run, inbox: Inbox, queue: Queue, reviewer: str, waiting: int | None) -> None:
+    def __init__(self, run: Run, inbox: AnyInbox, queue: Queue, reviewer: str, waiting: int | None) -> None:
         self._run = run
         self._inbox = inbox
         self._queue = queue

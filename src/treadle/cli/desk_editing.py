@@ -10,13 +10,14 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
+from treadle.cli.any_inbox import AnyInbox
 from treadle.cli.draft import BrokenDraft, Draft
 from treadle.cli.paint import ASKS, BAD, GOOD, LOUD, QUIET, joined, said
 from treadle.cli.review_queue import Queue
 from treadle.cli.screen import Page, Screen
 from treadle.cli.session import Session
 from treadle.errors import InvalidArtefact, ItemNotFound
-from treadle.inbox import Inbox, ReviewCase
+from treadle.inbox import ReviewCase
 from treadle.outcome import ApproveWithEdits
 
 _STYLE = {"+": GOOD, "-": BAD, "@": QUIET}
@@ -26,7 +27,7 @@ class Editing:
     """Edits of one sitting; a text that was not sent stays in its file, and is what the next edit begins with."""
 
     def __init__(
-        self, run: Callable[[Coroutine[Any, Any, Any]], Any], inbox: Inbox, queue: Queue, screen: Screen, session: Session
+        self, run: Callable[[Coroutine[Any, Any, Any]], Any], inbox: AnyInbox, queue: Queue, screen: Screen, session: Session
     ) -> None:  # fmt: skip
         self._run = run
         self._inbox = inbox

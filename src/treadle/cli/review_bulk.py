@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from treadle.cli.common import WrongUse, clean, existing_store
-from treadle.cli.people import who
+from treadle.cli.common import WrongUse, clean
 from treadle.cli.review_options import Which, review_filter
-from treadle.inbox import BulkResult, Inbox
+from treadle.cli.review_where import HERE, Where, opened
+from treadle.inbox import BulkResult
 from treadle.outcome import Approve, Reject, RequestChanges
 
 _ALL = Which()
@@ -22,7 +22,7 @@ def bulk_approve(
     dry_run: bool = False,
     yes: bool = False,
     reviewer: str | None = None,
-    store: str | None = None,
+    where: Where = HERE,
 ) -> int:
     """Accept everything the filters find.
 
@@ -32,9 +32,9 @@ def bulk_approve(
         dry_run: only say how many it would be.
         yes: do it.
         reviewer: who decides; your login name without it.
-        store: the store's path or address.
+        where: the store, or the server.
     """
-    return _bulk(which, Approve(note), "approved", reviewer, store, dry_run=dry_run, yes=yes)
+    return _bulk(which, Approve(note), "approved", reviewer, where, dry_run=dry_run, yes=yes)
 
 
 def bulk_reject(
@@ -44,7 +44,7 @@ def bulk_reject(
     dry_run: bool = False,
     yes: bool = False,
     reviewer: str | None = None,
-    store: str | None = None,
+    where: Where = HERE,
 ) -> int:
     """Refuse everything the filters find.
 
@@ -54,9 +54,9 @@ def bulk_reject(
         dry_run: only say how many it would be.
         yes: do it.
         reviewer: who decides; your login name without it.
-        store: the store's path or address.
+        where: the store, or the server.
     """
-    return _bulk(which, Reject(reason), "rejected", reviewer, store, dry_run=dry_run, yes=yes)
+    return _bulk(which, Reject(reason), "rejected", reviewer, where, dry_run=dry_run, yes=yes)
 
 
 def bulk_changes(
@@ -66,7 +66,7 @@ def bulk_changes(
     dry_run: bool = False,
     yes: bool = False,
     reviewer: str | None = None,
-    store: str | None = None,
+    where: Where = HERE,
 ) -> int:
     """Have everything the filters find done again.
 
@@ -76,20 +76,19 @@ def bulk_changes(
         dry_run: only say how many it would be.
         yes: do it.
         reviewer: who decides; your login name without it.
-        store: the store's path or address.
+        where: the store, or the server.
     """
-    return _bulk(which, RequestChanges(feedback), "sent back for changes", reviewer, store, dry_run=dry_run, yes=yes)
+    return _bulk(which, RequestChanges(feedback), "sent back for changes", reviewer, where, dry_run=dry_run, yes=yes)
 
 
 def _bulk(
-    which: Which, decision: Approve | Reject | RequestChanges, words: str, reviewer: str | None, url: str | None, *,
+    which: Which, decision: Approve | Reject | RequestChanges, words: str, reviewer: str | None, where: Where, *,
     dry_run: bool, yes: bool,
 ) -> int:  # fmt: skip
     if not dry_run and not yes:
         raise WrongUse("many decisions at once: give --dry-run to see how many, or --yes to make them")
-    name = who(reviewer)
     try:
-        done = asyncio.run(_decide_all(which, decision, name, url, dry_run=dry_run))
+        name, done = asyncio.run(_decide_all(which, decision, reviewer, where, dry_run=dry_run))
     except ValueError as error:
         raise WrongUse(str(error)) from error
     what = f"{done.decided:,} review{'' if done.decided == 1 else 's'}"
@@ -102,7 +101,8 @@ def _bulk(
 
 
 async def _decide_all(
-    which: Which, decision: Approve | Reject | RequestChanges, name: str, url: str | None, *, dry_run: bool
-) -> BulkResult:
-    async with existing_store(url) as store:
-        return await Inbox(store).decide_all(await review_filter(store, which), decision, reviewer=name, dry_run=dry_run)
+    which: Which, decision: Approve | Reject | RequestChanges, reviewer: str | None, where: Where, *, dry_run: bool
+) -> tuple[str, BulkResult]:
+    async with opened(where, reviewer) as at:
+        wanted = review_filter(at.stages, which)
+        return at.reviewer, await at.inbox.decide_all(wanted, decision, reviewer=at.reviewer, dry_run=dry_run)

@@ -11,8 +11,9 @@ from typing import Any
 from treadle.calibration import GateRecord, gate_records
 from treadle.cli.common import Format, WrongUse, as_json, clean, existing_store, table, terminal_width
 from treadle.cli.review_options import Which, review_filter
+from treadle.cli.review_where import HERE, Where, opened
 from treadle.history import Review
-from treadle.inbox import Inbox, InboxStats
+from treadle.inbox import InboxStats
 from treadle.status import ago
 
 _LONGEST = 28
@@ -26,7 +27,7 @@ def review_list(
     all: bool = False,  # noqa: A002 - the flag's name
     after: int | None = None,
     limit: int = 50,
-    store: str | None = None,
+    where: Where = HERE,
     format: Format = "table",  # noqa: A002
 ) -> int:
     """Reviews, those that were asked first first, a page at a time.
@@ -37,19 +38,19 @@ def review_list(
         all: both.
         after: only what is behind this cursor: the last of the page before.
         limit: how many.
-        store: the store's path or address.
+        where: the store, or the server.
         format: table or json.
     """
     if limit < 1:
         raise WrongUse("--limit is 1 or more")
-    return asyncio.run(_list(which, after, limit, store, format, is_open=None if all else not decided))
+    return asyncio.run(_list(which, after, limit, where, format, is_open=None if all else not decided))
 
 
 async def _list(
-    which: Which, after: int | None, limit: int, url: str | None, format: Format, *, is_open: bool | None  # noqa: A002
+    which: Which, after: int | None, limit: int, where: Where, format: Format, *, is_open: bool | None  # noqa: A002
 ) -> int:  # fmt: skip
-    async with existing_store(url, read_only=True) as store:
-        page = await Inbox(store).list(await review_filter(store, which, is_open=is_open), after=after, limit=limit)
+    async with opened(where, read_only=True) as at:
+        page = await at.inbox.list(review_filter(at.stages, which, is_open=is_open), after=after, limit=limit)
     if format == "json":
         print(as_json({"reviews": [asdict(review) for review in page.reviews], "cursor": page.cursor}))
     elif not page.reviews:
@@ -90,21 +91,21 @@ def _hands(review: Review, now: datetime) -> str:
     return short(review.holder or "") if is_held else ""
 
 
-def review_show(item: str, stage: str, *, store: str | None = None, format: Format = "table") -> int:  # noqa: A002
+def review_show(item: str, stage: str, *, where: Where = HERE, format: Format = "table") -> int:  # noqa: A002
     """The latest question about a stage, with everything a person needs to decide.
 
     Args:
         item: an item's id.
         stage: the stage that asks.
-        store: the store's path or address.
+        where: the store, or the server.
         format: table or json.
     """
-    return asyncio.run(_show(item, stage, store, format))
+    return asyncio.run(_show(item, stage, where, format))
 
 
-async def _show(item: str, stage: str, url: str | None, format: Format) -> int:  # noqa: A002
-    async with existing_store(url, read_only=True) as store:
-        case = await Inbox(store).show(item, stage)
+async def _show(item: str, stage: str, where: Where, format: Format) -> int:  # noqa: A002
+    async with opened(where, read_only=True) as at:
+        case = await at.inbox.show(item, stage)
     if format == "json":
         print(as_json(asdict(case)))
         return 0
@@ -119,19 +120,19 @@ async def _show(item: str, stage: str, url: str | None, format: Format) -> int: 
     return 0
 
 
-def review_stats(*, store: str | None = None, format: Format = "table") -> int:  # noqa: A002
+def review_stats(*, where: Where = HERE, format: Format = "table") -> int:  # noqa: A002
     """How much waits, and how fast people are.
 
     Args:
-        store: the store's path or address.
+        where: the store, or the server.
         format: table or json.
     """
-    return asyncio.run(_stats(store, format))
+    return asyncio.run(_stats(where, format))
 
 
-async def _stats(url: str | None, format: Format) -> int:  # noqa: A002
-    async with existing_store(url, read_only=True) as store:
-        stats = await Inbox(store).stats()
+async def _stats(where: Where, format: Format) -> int:  # noqa: A002
+    async with opened(where, read_only=True) as at:
+        stats = await at.inbox.stats()
     print(as_json(asdict(stats)) if format == "json" else _stats_text(stats))
     return 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,11 +40,10 @@ class Which:
     older_than: str | None = None
 
 
-async def review_filter(store: StateStore, which: Which, *, is_open: bool | None = True) -> ReviewFilter:
-    """``which`` as the store takes it; raises ``StageNotFound`` for a stage the store does not know."""
-    shape = await store.shape()
-    if which.stage is not None and shape is not None and which.stage not in shape.stages:
-        raise StageNotFound(which.stage, tuple(shape.stages))
+def review_filter(stages: Sequence[str] | None, which: Which, *, is_open: bool | None = True) -> ReviewFilter:
+    """``which`` as the inbox takes it; raises ``StageNotFound`` for a stage that is not among ``stages``, if these are known."""
+    if which.stage is not None and stages is not None and which.stage not in stages:
+        raise StageNotFound(which.stage, stages)
     before = None if which.older_than is None else now_us() - int(duration(which.older_than) * 1_000_000)
     return ReviewFilter(which.stage, which.asked_by, which.verdict, which.holder, before, which.item, is_open)
 

@@ -7,9 +7,10 @@ from collections import deque
 from contextlib import suppress
 from datetime import UTC, datetime
 
+from treadle.cli.any_inbox import AnyInbox
 from treadle.errors import ItemNotFound, ReviewConflict, TreadleError
 from treadle.history import Review, is_author
-from treadle.inbox import Inbox, ReviewCase
+from treadle.inbox import ReviewCase
 from treadle.store import ReviewFilter
 
 _MINUTES = 10
@@ -26,7 +27,7 @@ class Queue:
         reviewer: in whose hands they are.
     """
 
-    def __init__(self, inbox: Inbox, wanted: ReviewFilter, reviewer: str) -> None:
+    def __init__(self, inbox: AnyInbox, wanted: ReviewFilter, reviewer: str) -> None:
         self._inbox = inbox
         self._wanted = wanted
         self._reviewer = reviewer

@@ -10,42 +10,41 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from types import FrameType
 
-from treadle.cli.common import WrongUse, clean, existing_store
-from treadle.cli.people import who
-from treadle.cli.review_options import Which, editing_inbox, review_filter
+from treadle.cli.common import WrongUse, clean
+from treadle.cli.review_options import Which, review_filter
+from treadle.cli.review_where import HERE, Where, opened
 from treadle.inbox import InboxStats
 
 _ALL = Which()
 
 
-def review(which: Which = _ALL, *, reviewer: str | None = None, app: str | None = None, store: str | None = None) -> int:
+def review(which: Which = _ALL, *, reviewer: str | None = None, app: str | None = None, where: Where = HERE) -> int:
     """Decide on what waits, one review a screen; in a pipe, list it.
 
     Args:
         which: the filters.
         reviewer: who decides; your login name without it.
         app: file.py:name or module:name; its types then check edits, else the stored schema.
-        store: the store's path or address.
+        where: the store, or the server.
     """
     if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM") == "dumb":
         from treadle.cli.review_looking import review_list
 
-        return review_list(which, store=store)
+        return review_list(which, where=where)
     with asyncio.Runner() as runner, _ending_in_order():
-        return _at_the_desk(runner, which, who(reviewer), app, store)
+        return _at_the_desk(runner, which, reviewer, app, where)
 
 
-def _at_the_desk(runner: asyncio.Runner, which: Which, reviewer: str, app: str | None, url: str | None) -> int:
+def _at_the_desk(runner: asyncio.Runner, which: Which, reviewer: str | None, app: str | None, where: Where) -> int:
     from treadle.cli.desk import Desk
     from treadle.cli.review_queue import Queue
 
     stack = AsyncExitStack()
     try:
-        store = runner.run(stack.enter_async_context(existing_store(url)))
-        inbox = editing_inbox(store, app)
-        wanted = runner.run(review_filter(store, which))
-        queue = Queue(inbox, wanted, reviewer)
-        desk = Desk(runner.run, inbox, queue, reviewer, _waiting(runner.run(inbox.stats()), which))
+        at = runner.run(stack.enter_async_context(opened(where, reviewer, app=app, can_edit=True)))
+        inbox = at.inbox
+        queue = Queue(inbox, review_filter(at.stages, which), at.reviewer)
+        desk = Desk(runner.run, inbox, queue, at.reviewer, _waiting(runner.run(inbox.stats()), which))
         try:
             desk.work()
         except ValueError as error:

@@ -118,7 +118,7 @@ class Draft:
         elif not wakes and REVIEW in states:
             phase = ItemPhase.AWAITING_REVIEW
         wake, priority = min(wakes, default=(None, 0))
-        return Rest(phase, wake, -priority, self._expiry(rows) if REVIEW in states else None)
+        return Rest(phase, wake, self.state.urgency - priority, self._expiry(rows) if REVIEW in states else None)
 
     def _wakes(self, stage: StageDefinition, row: StageRow | None) -> tuple[int | None, int]:
         """When this stage, whose needs are met, wants the item claimed again; with its priority."""

@@ -149,7 +149,7 @@ class MemoryStateStore(StateStore):
             if set(new.stages) - set(storage.shape.stages):
                 for record in storage.records.values():
                     if record.state.phase is ItemPhase.COMPLETED:
-                        record.state.phase = ItemPhase.PENDING
+                        record.state.phase, record.state.priority = ItemPhase.PENDING, record.state.urgency
                         self._wake(record, now_us())
         storage.shape = new
 
@@ -187,9 +187,9 @@ class MemoryStateStore(StateStore):
             if record is None:
                 record = self._create(item.id, arrival.at)
             if record.state.payload is None:
-                record.state.payload = item.payload
+                record.state.payload, record.state.urgency = item.payload, item.priority
                 if arrival.rest is not None:
-                    record.state.priority = arrival.rest.priority
+                    record.state.priority = arrival.rest.priority + item.priority
                     self._wake(record, arrival.rest.wake)
                 self._storage.journal.tell(item.id, arrival.at, arrival.events)
             elif record.state.payload != item.payload and json.loads(record.state.payload) != json.loads(item.payload):
@@ -484,6 +484,7 @@ def _copy(state: ItemState, *, boards: bool = True) -> ItemState:
         news=state.news,
         phase=state.phase,
         priority=state.priority,
+        urgency=state.urgency,
         added=state.added,
         stages=dict(state.stages),
         boards={name: SubtaskBoard(board.rows) for name, board in state.boards.items()} if boards else {},

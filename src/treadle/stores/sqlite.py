@@ -228,7 +228,7 @@ class SqliteStateStore(StateStore):
             raise StoreError(removed_stages(live))
         if set(given.stages) - set(stored.stages):
             woken = con.execute(
-                "UPDATE items SET phase = 0, wake = ? WHERE phase = ? AND worker IS NULL AND payload IS NOT NULL",
+                "UPDATE items SET phase = 0, priority = urgency, wake = ? WHERE phase = ? AND worker IS NULL AND payload IS NOT NULL",
                 (now_us(), PHASE_CODE[ItemPhase.COMPLETED]),
             ).rowcount
             tally = Tally()
@@ -270,9 +270,13 @@ class SqliteStateStore(StateStore):
             )
             fresh = [item for item in items if known.get(item.id) is None]
             con.executemany(
-                "INSERT INTO items (key, payload, phase, priority, wake, added) VALUES (?,?,?,?,?,?) ON CONFLICT (key) DO UPDATE"
-                " SET payload = excluded.payload, priority = excluded.priority, wake = excluded.wake",
-                [(i.id, i.payload, PHASE_CODE[rest.phase], rest.priority, rest.wake, arrival.at) for i in fresh],
+                "INSERT INTO items (key, payload, phase, priority, urgency, wake, added) VALUES (?,?,?,?,?,?,?)"
+                " ON CONFLICT (key) DO UPDATE SET payload = excluded.payload, priority = excluded.priority,"
+                " urgency = excluded.urgency, wake = excluded.wake",
+                [
+                    (i.id, i.payload, PHASE_CODE[rest.phase], rest.priority + i.priority, i.priority, rest.wake, arrival.at)
+                    for i in fresh
+                ],
             )
             ids = con.execute(
                 "SELECT id, key FROM items WHERE key IN (SELECT value FROM json_each(?)) ORDER BY id",
@@ -342,7 +346,9 @@ class SqliteStateStore(StateStore):
             wake = now if len(keys) == limit else con.execute(f"SELECT min(wake) {_DUE}").fetchone()[0]
             return Claimed(taken, wake)
 
-        return await self._write(act)
+        # What is stored of workers and of the mode may be damaged too.
+        with mapping_errors(self._path):
+            return await self._write(act)
 
     def _take(self, con: Con, worker: int, keys: list[int]) -> list[ItemState]:
         if not keys:

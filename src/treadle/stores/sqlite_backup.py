@@ -12,6 +12,7 @@ from treadle.clock import now_us
 from treadle.errors import StoreCorrupt, StoreUnavailable
 from treadle.stores import sqlite_artefacts, sqlite_workers
 from treadle.stores.artefact_files import ArtefactFiles
+from treadle.stores.filesystem import sync
 from treadle.stores.shared import naming
 from treadle.stores.sqlite_reading import open_for_reading
 from treadle.stores.sqlite_schema import connect, mapping_errors
@@ -85,7 +86,7 @@ def _let_go(name: str) -> None:
 
 def _keep(name: Path, target: Path) -> None:
     """The bytes are on disk under their name, and took nobody else's place."""
-    _sync(name)
+    sync(name)
     try:
         os.link(name, target)
     except FileExistsError as error:
@@ -93,12 +94,4 @@ def _keep(name: Path, target: Path) -> None:
     except OSError:
         # A file system without links: the name was free a moment ago.
         name.rename(target)
-    _sync(target.parent)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(target.parent)

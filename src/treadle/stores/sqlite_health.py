@@ -16,6 +16,7 @@ from treadle.state import Mode
 from treadle.store import WorkerIdentity, WorkerRow
 from treadle.stores import sqlite_artefacts, sqlite_workers
 from treadle.stores.artefact_files import ArtefactFiles
+from treadle.stores.sqlite_locks import lock_holder
 from treadle.stores.sqlite_reading import open_for_reading
 from treadle.stores.sqlite_schema import mapping_errors
 
@@ -152,6 +153,16 @@ def _held(workers: list[WorkerRow]) -> int:
     return sum(row.holds for row in workers)
 
 
+def _lock(patient: Patient) -> Iterator[Finding]:
+    holder = lock_holder(patient.path)
+    if holder is None or not holder.is_stopped:
+        return
+    names = [row.who.name for row in sqlite_workers.enlisted(patient.con) if row.who.pid == holder.pid]
+    who = f"worker {names[0]}, process {holder.pid}" if names else f"process {holder.pid}"
+    said = f"{who}, was stopped while it wrote, and keeps the write lock: all others wait"
+    yield Finding("lock", Weight.PROBLEM, said, f"let it go on (kill -CONT {holder.pid}) or end it (kill -KILL {holder.pid})")
+
+
 _CLOCK = "set the clock (NTP): claims do not depend on it, but retries and reviews come due by it"
 
 
@@ -244,7 +255,7 @@ def _reviews(patient: Patient) -> Iterator[Finding]:
         yield Finding("reviews", Weight.PROBLEM if is_long else Weight.NOTE, said, "`treadle review list`")
 
 
-_CHECKS = (_growth, _workers, _clock, _unreadable, _artefacts, _stuck, _failed, _reviews)
+_CHECKS = (_growth, _lock, _workers, _clock, _unreadable, _artefacts, _stuck, _failed, _reviews)
 
 
 def _keys(patient: Patient, where: str) -> list[str]:

@@ -7,9 +7,10 @@ import sqlite3
 from pathlib import Path
 from typing import Any, NoReturn
 
-from treadle.errors import SchemaTooNew, StoreUnavailable
+from treadle.errors import StoreUnavailable
 from treadle.stores.filesystem import is_read_only
-from treadle.stores.sqlite_schema import VERSION, check_header, mapping_errors, stored_version
+from treadle.stores.sqlite_migrating import VERSION, check_version
+from treadle.stores.sqlite_schema import check_header, mapping_errors
 
 
 class NoWriter:
@@ -45,10 +46,7 @@ def open_for_reading(path: str) -> sqlite3.Connection:
     with mapping_errors(path):
         con = _connected(path)
         try:
-            version = stored_version(con, path)
-            if version > VERSION:
-                raise SchemaTooNew(f"store {path} has schema {version}, this Treadle knows up to {VERSION}; upgrade Treadle")
-            if version < VERSION:
+            if (version := check_version(con, path)) < VERSION:
                 raise StoreUnavailable(
                     f"store {path} has schema {version} and must be upgraded to {VERSION} first; open it once for writing,"
                     " for instance with `treadle work` or `treadle resume`, or a copy of it"

@@ -25,7 +25,7 @@ from treadle.state import (
     SubtaskRow,
 )
 from treadle.store import ReviewFilter, Shape, StoredReview
-from treadle.stores.sqlite_schema import STATES
+from treadle.stores.sqlite_migrating import STATES
 
 STATE_OF = [StageState(word) for word in STATES]
 CODE_OF = {state: code for code, state in enumerate(STATE_OF)}
@@ -77,7 +77,7 @@ class Names:
         return self._name[number]
 
 
-_ITEM = "SELECT id, key, payload, phase, priority, fence, news, added, lost FROM items"
+_ITEM = "SELECT id, key, payload, phase, priority, urgency, fence, news, added, lost FROM items"
 
 
 def read_items(
@@ -88,10 +88,11 @@ def read_items(
     found: dict[int, ItemState | StoreCorrupt] = {}
     rows = {row[0]: row for row in con.execute(f"{_ITEM} WHERE id IN (SELECT value FROM json_each(?))", (wanted,))}
     for key in keys:
-        _, identity, payload, phase, priority, fence, news, added, lost = rows[key]
+        _, identity, payload, phase, priority, urgency, fence, news, added, lost = rows[key]
         found[key] = ItemState(
-            identity, payload, key=key, fence=fence, news=news, phase=PHASES[phase], priority=priority, added=added, lost=lost
-        )
+            identity, payload, key=key, fence=fence, news=news, phase=PHASES[phase], priority=priority, urgency=urgency, added=added,
+            lost=lost,
+        )  # fmt: skip
     only = "" if stage is None else "AND stage = (SELECT id FROM names WHERE name = :stage)"
     for item, number, state, *rest in con.execute(
         f"SELECT * FROM stages WHERE item IN (SELECT value FROM json_each(:items)) {only} ORDER BY item, stage",

@@ -15,6 +15,7 @@ from typing import Any
 
 from treadle.errors import StoreError, StoreUnavailable
 from treadle.state import ItemState, Transition
+from treadle.stores.sqlite_locks import lock_holder
 from treadle.stores.sqlite_proof import Marks, Query, read_back, trace_of
 from treadle.stores.sqlite_schema import mapped
 from treadle.stores.sqlite_starts import PATIENCE, Start, Starts
@@ -171,7 +172,9 @@ class Writer:
         return results
 
     def _locked(self) -> StoreUnavailable:
-        error = StoreUnavailable(f"store {self._path}: another process held the lock for {_LOCK_WAIT_MS // 1000} s")
+        holder = lock_holder(self._path)
+        who = "another process" if holder is None else f"process {holder.pid}{', which is stopped,' if holder.is_stopped else ''}"
+        error = StoreUnavailable(f"store {self._path}: {who} held the lock for {_LOCK_WAIT_MS // 1000} s")
         error.may_pass = True
         return error
 

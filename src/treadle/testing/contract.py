@@ -280,7 +280,7 @@ class StateStoreContract:
         assert (await store.browse(Filter(prefix="c"), None, 1)).items[0].id == "c"
 
     async def test_filters_of_pages_for_people(self, store: StateStore) -> None:
-        first, *_ = await _held(store, "done", "lost", "moved", "new")
+        first, *_ = await _held(store, "done", "lost", "moved", "New")
         await _finish(store, first)
         arrived = now_us()
         await store.set_status("lost", "a", StageStatus.failed("Cannot DECODE it\n" + "x" * 1000))
@@ -294,15 +294,16 @@ class StateStoreContract:
             return found
 
         assert await ids(Filter(state=StageState.FAILED)) == ["lost"]
-        assert await ids(Filter("b", StageState.PENDING)) == ["lost", "moved", "new"]
+        assert await ids(Filter("b", StageState.PENDING)) == ["New", "lost", "moved"]
         assert await ids(Filter("a", StageState.COMPLETED)) == ["done"]
         assert await ids(Filter(phase=ItemPhase.COMPLETED)) == ["done"]
         assert await ids(Filter(text="decode")) == ["lost"]
         assert await ids(Filter(text="O")) == ["done", "lost", "moved"]
+        assert await ids(Filter(text="nEW")) == ["New"]
         assert await ids(Filter(text="%")) == []
         assert await ids(Filter(changed_after=arrived)) == ["lost", "moved"]
-        assert await ids(Filter(changed_before=arrived)) == ["done", "new"]
-        assert await ids(Filter(prefix="n", changed_before=arrived)) == ["new"]
+        assert await ids(Filter(changed_before=arrived)) == ["New", "done"]
+        assert await ids(Filter(prefix="N", changed_before=arrived)) == ["New"]
         (lost,) = (await store.browse(Filter(state=StageState.FAILED), None, 9)).items
         assert lost.stages["a"].error == ("Cannot DECODE it\n" + "x" * 1000)[:SHOWN]
 

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import mimetypes
 from collections.abc import Collection
 from pathlib import Path
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from treadle import __version__
 from treadle.store import StateStore
-from treadle.web import problems
+from treadle.web import api, pages, problems
 from treadle.web.access import AccessError
 from treadle.web.door import Authenticate, Door, HostDoor
 from treadle.web.figures import FigureKeeper
 from treadle.web.guard import LOCAL_NAMES, Guard
+from treadle.web.idempotency import Idempotency
 from treadle.web.kept import Kept
 from treadle.web.live import Live
 from treadle.web.segments import Segments
@@ -29,24 +28,15 @@ mimetypes.add_type("text/javascript", ".js")
 _HERE = Path(__file__).parent
 _STATIC = StaticFiles(directory=_HERE / "static")
 _VENDOR = StaticFiles(directory=_HERE / "vendor", check_dir=False)
-_PAGES = ("sign_in", "parts", "live", "inbox", "overview", "stage", "items", "item", "failures", "events")
-_API = ("reviews", "items", "stages", "stats", "failures", "events")
 _BODY_LIMIT = 4 * 1024 * 1024
-
-
-def _routers(package: str, names: tuple[str, ...], prefix: str) -> list[tuple[APIRouter, str]]:
-    found = [f"treadle.web.{package}.{name}" for name in names if importlib.util.find_spec(f"treadle.web.{package}.{name}")]
-    return [(importlib.import_module(module).router, prefix) for module in found]
-
-
-_ROUTERS = _routers("pages", _PAGES, "") + _routers("api", _API, "/api/v1")
 
 
 class _GuardedApp(FastAPI):
     """An app inside its guard: not even the handler of unforeseen errors is outside."""
 
     def build_middleware_stack(self) -> ASGIApp:
-        return Guard(super().build_middleware_stack(), door=self.state.door, hosts=self.state.hosts)
+        inside = Idempotency(super().build_middleware_stack(), _BODY_LIMIT)
+        return Guard(inside, door=self.state.door, hosts=self.state.hosts)
 
 
 def create_app(
@@ -95,8 +85,10 @@ def create_app(
     app.state.figures, app.state.live = FigureKeeper(store, app.state.kept), Live(store, app.state.kept.expire)
     app.add_middleware(Segments)
     problems.register(app)
-    for router, prefix in _ROUTERS:
-        app.include_router(router, prefix=prefix)
+    for router in pages.ROUTERS:
+        app.include_router(router, include_in_schema=False)
+    for router in api.ROUTERS:
+        app.include_router(router, prefix="/api/v1")
     app.mount("/static/vendor", _VENDOR)
     app.mount("/static", _STATIC)
     return app

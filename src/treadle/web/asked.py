@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, TypeVar
 
 from fastapi import Depends, Query
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, StringConstraints
 
 from treadle.clock import now_us
 from treadle.listing import aged
@@ -16,15 +16,15 @@ T = TypeVar("T")
 Blank = BeforeValidator(lambda value: value or None)
 """A form sends what is not chosen as an empty text."""
 
-_Text = Annotated[str | None, Blank, Query(max_length=512)]
+Word = Annotated[Annotated[str, StringConstraints(max_length=512)] | None, Blank]
 
 
 def item_filter(
-    stage: _Text = None,
+    stage: Word = None,
     state: Annotated[StageState | None, Blank] = None,
     phase: Annotated[ItemPhase | None, Blank] = None,
-    prefix: _Text = None,
-    text: _Text = None,
+    prefix: Word = None,
+    text: Word = None,
     age: Annotated[str | None, Blank, Query(description="<1h: changed within an hour; >2d: not for two days")] = None,
 ) -> Filter:
     """The filter of the query's words."""

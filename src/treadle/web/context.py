@@ -12,6 +12,7 @@ from treadle.inbox import Inbox as _Inbox
 from treadle.store import StateStore
 from treadle.web.access import Principal, Role
 from treadle.web.assets import HOW_TO_MEND, missing
+from treadle.web.door import OwnDoor
 from treadle.web.paths import path_of
 from treadle.web.templating import ENVIRONMENT
 from treadle.workflow import Workflow
@@ -95,6 +96,7 @@ def render(request: Request, template: str, *, status: int = 200, **values: Any)
         "root": link(request, ""),
         "url": lambda path: link(request, path),
         "active": "",
+        "signs_in": isinstance(request.app.state.door, OwnDoor),
         "missing": MISSING,
         "how_to_mend": HOW_TO_MEND,
     }

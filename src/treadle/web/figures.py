@@ -10,10 +10,9 @@ from treadle.figures import Pace
 from treadle.presence import is_gone
 from treadle.state import ItemPhase, StageState
 from treadle.store import StateStore
-from treadle.web.kept import Kept
+from treadle.web.kept import PACE_FRESH, Kept
 
 _FRESH = 0.5
-_PACE_FRESH = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +52,7 @@ class FigureKeeper:
             shape = await self._store.shape()
             self.workflow = "" if shape is None else shape.workflow
         counts, rows = await self._store.counts(), await self._store.workers()
-        pace: Pace = await self._kept.get("pace", _PACE_FRESH, lambda: figures.pace(self._store))
+        pace: Pace = await self._kept.get("pace", PACE_FRESH, lambda: figures.pace(self._store), steady=True)
         return Figures(
             waiting=sum(states.get(StageState.AWAITING_REVIEW, 0) for states in counts.stages.values()),
             failed=counts.phases.get(ItemPhase.FAILED, 0),

@@ -11,14 +11,13 @@ from fastapi import Depends, Request
 
 from treadle import figures
 from treadle.failure_groups import Failures, failures
-from treadle.figures import Durations, Pace, StageFigures
+from treadle.figures import Durations, Pace, StageFigures, StageReport
 from treadle.state import ItemPhase
 from treadle.store import Counts, EventFilter, Shape, StateStore
-from treadle.web.kept import Kept
+from treadle.web.kept import PACE_FRESH, Kept
 
 _FRESH = 0.5
 """Seconds for which counts are good: what changes elsewhere shows within one."""
-_PACE = 1.0
 _SLOW = 5.0
 """Seconds for which durations are good: medians of hundreds hardly move."""
 
@@ -54,6 +53,13 @@ class Everything:
         return self.counts.phases.get(ItemPhase.PENDING, 0) - self.moving
 
 
+async def moving(store: StateStore, kept: Kept) -> tuple[Pace, Mapping[str, Durations]]:
+    """How fast stages end, and how long each takes."""
+    pace: Pace = await kept.get("pace", PACE_FRESH, lambda: figures.pace(store), steady=True)
+    took: Mapping[str, Durations] = await kept.get("durations", _SLOW, lambda: figures.durations(store), steady=True)
+    return pace, took
+
+
 async def everything(store: StateStore, kept: Kept) -> Everything:
     """How everything does now."""
     return await kept.get("everything", _FRESH, lambda: _read(store, kept))
@@ -61,9 +67,8 @@ async def everything(store: StateStore, kept: Kept) -> Everything:
 
 async def _read(store: StateStore, kept: Kept) -> Everything:
     shape, counts, workers = await store.shape(), await store.counts(), await store.workers()
-    pace: Pace = await kept.get("pace", _PACE, lambda: figures.pace(store))
-    took: Mapping[str, Durations] = await kept.get("durations", _SLOW, lambda: figures.durations(store))
-    failed: Failures = await kept.get("failures", _PACE, lambda: failures(store, limit=200))
+    pace, took = await moving(store, kept)
+    failed: Failures = await kept.get("failures", PACE_FRESH, lambda: failures(store, limit=200))
     first = await store.journal(EventFilter(), None, 1)
     return Everything(
         workflow=None if shape is None else shape.workflow,
@@ -76,6 +81,14 @@ async def _read(store: StateStore, kept: Kept) -> Everything:
         workers=len(workers),
         held=sum(worker.holds for worker in workers),
     )
+
+
+async def report_of(request: Request, stage: str) -> StageReport:
+    """How one stage does now; raises ``StageNotFound``."""
+    store: StateStore = request.app.state.store
+    kept: Kept = request.app.state.kept
+    pace, took = await moving(store, kept)
+    return await kept.get(("stage", stage), _FRESH, lambda: figures.stage_report(store, stage, moving=pace, took=took))
 
 
 async def overall(request: Request) -> Everything:

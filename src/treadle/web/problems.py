@@ -56,7 +56,7 @@ def wants_json(request: Request) -> bool:
 
 def answer(request: Request, status: int, detail: str, **more: Any) -> Response:
     """The problem as JSON (RFC 9457), as a line for a part of a page, or as a page."""
-    title = HTTPStatus(status).phrase
+    title = HTTPStatus(status).phrase.capitalize()
     headers: dict[str, str] = more.pop("headers", None) or {}
     if wants_json(request):
         body = {"type": "about:blank", "title": title, "status": status, "detail": detail, **more}
@@ -75,7 +75,8 @@ async def _treadle_error(request: Request, error: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
-    return answer(request, error.status_code, error.detail, headers=error.headers)
+    detail = "there is nothing at this address" if error.detail == HTTPStatus.NOT_FOUND.phrase else error.detail
+    return answer(request, error.status_code, detail, headers=error.headers)
 
 
 async def _bad_request(request: Request, error: Exception) -> Response:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from treadle.artefact import StoredArtefact
 from treadle.history import Attempt, Review, is_author, word_of
 from treadle.inbox import ReviewCase
 from treadle.outcome import CriterionResult, Rejected, Uncertain
@@ -121,19 +122,19 @@ def review_view(case: ReviewCase, reader: Principal) -> ReviewView:
         holder=holder,
         default_reason=_reason(case, waiting),
         guidance=_guidance(waiting),
-        editing=editing(case) if _is_small(case) else None,
+        editing=editing(case, case.artefact) if _is_small(case) else None,
     )
 
 
-def editing(case: ReviewCase) -> str:
-    """What an edit begins with: the artefact's exact text, its schema, and whether a form can hold it."""
-    text = json.dumps(case.artefact, indent=2, ensure_ascii=False)
-    fits = bool(case.schema) and len(text) <= _EMBEDDED and _is_exact(case.artefact)
-    return json.dumps({"text": text, "schema": case.schema if fits else None, "digest": case.review.digest}, ensure_ascii=False)
+def editing(case: ReviewCase, artefact: Any) -> str:
+    """What an edit begins with: the exact text of the whole artefact, its schema, and whether a form can hold it."""
+    text = json.dumps(artefact, indent=2, ensure_ascii=False)
+    fits = bool(case.schema) and len(text) <= _EMBEDDED and _is_exact(artefact)
+    return json.dumps({"text": text, "schema": case.schema if fits else None}, ensure_ascii=False)
 
 
 def _is_small(case: ReviewCase) -> bool:
-    return not shown(case.artefact, _EMBEDDED).is_cut
+    return not isinstance(case.artefact, StoredArtefact) and not shown(case.artefact, _EMBEDDED).is_cut
 
 
 def _is_exact(value: Any, depth: int = 0) -> bool:

@@ -7,7 +7,16 @@ from urllib.parse import quote, unquote
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-_BELOW = ("/items/", "/api/v1/items/")
+_MARK = "\x00"
+_BELOW = ("/items/", "/parts/items/", "/api/v1/items/")
+
+
+def segment(value: str) -> str:
+    """The value as one segment of a path.
+
+    Browsers take ``.`` and ``..`` for steps however they are quoted, so these get a mark that no id can have.
+    """
+    return quote(value, safe="") + (quote(_MARK) if value in {".", ".."} else "")
 
 
 class SegmentConvertor(Convertor[str]):
@@ -17,11 +26,11 @@ class SegmentConvertor(Convertor[str]):
 
     def convert(self, value: str) -> str:
         """What it names."""
-        return unquote(value)
+        return unquote(value).removesuffix(_MARK)
 
     def to_string(self, value: str) -> str:
         """How it is written in a path."""
-        return quote(value, safe="")
+        return segment(value)
 
 
 register_url_convertor("segment", SegmentConvertor())

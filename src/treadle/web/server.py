@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import socket
+import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
@@ -38,13 +39,14 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         AccessError: it cannot; says why, and what to give instead.
     """
+    if not 0 <= port < 1 << 16:
+        raise AccessError(f"cannot listen at port {port}: ports go from 1 to 65535; --port 0 takes a free one")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=512)
-    except (OSError, OverflowError) as error:
-        code = getattr(error, "errno", None)
-        is_port = code in (errno.EADDRINUSE, errno.EACCES) or isinstance(error, OverflowError)
-        reason = os.strerror(code) if is_port and code else error
+    except OSError as error:
+        is_port = error.errno in (errno.EADDRINUSE, errno.EACCES)
+        reason = os.strerror(error.errno) if is_port and error.errno else error
         hint = "choose another with --port, or --port 0 for a free one" if is_port else "give another --host"
         raise AccessError(f"cannot listen at {host}:{port}: {reason}; {hint}") from error
 
@@ -85,6 +87,9 @@ class Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         """A signal ends the serving and nothing else: raised again, it would end the worker beside it too early."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # Signals are for whoever has that one.
+            return
         loop = asyncio.get_running_loop()
 
         def stop(_number: int, _frame: FrameType | None) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from difflib import SequenceMatcher
 from typing import Any, NamedTuple
 
+from treadle.artefact import StoredArtefact
+
 MOST = 4_000
 """Characters of one value that a page shows unless it is asked for the whole."""
 _MOST_LINES = 400
@@ -49,13 +51,15 @@ def shown(value: Any, most: int = MOST) -> Shown:
     """Text as it is, everything else as JSON; no more of it is made than is shown."""
     if isinstance(value, str):
         return Shown(value[:most], len(value) > most)
-    return _cut(json.JSONEncoder(indent=2, ensure_ascii=False).iterencode(value), most)
+    return _cut(json.JSONEncoder(indent=2, ensure_ascii=False, default=str).iterencode(value), most)
 
 
 def outline(value: Any, most: int = MOST) -> Shown:
     """The value for reading: a line a field, without the marks of JSON."""
     if isinstance(value, str):
         return Shown(value[:most], len(value) > most)
+    if isinstance(value, StoredArtefact):
+        return Shown(str(value), is_cut=True)
     text, is_cut = _cut((f"{line}\n" for line in _outlined(value, "")), most)
     return Shown(text.rstrip("\n"), is_cut)
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import quote
 
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
 from treadle.state import StageState
 from treadle.status import GLYPHS, WORDS, ago, lasted
+from treadle.web.segments import segment
 
 FOLDER = Path(__file__).parent / "templates"
+_KILO = 1000
 
 
 def _read() -> Mapping[str, str]:
@@ -36,6 +37,18 @@ def _exact(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(sep=" ", timespec="seconds").replace("+00:00", " UTC")
 
 
+def _clock(moment: datetime) -> str:
+    """The time of day, UTC, with the day where that is not today."""
+    at, today = moment.astimezone(UTC), datetime.now(UTC).date()
+    return f"{at:%H:%M:%S}" if at.date() == today else f"{at:%d %b %H:%M}"
+
+
+def _bytes(size: int) -> str:
+    if size < _KILO:
+        return f"{size} byte{'' if size == 1 else 's'}"
+    return f"{size / _KILO:,.0f} kB" if size < _KILO**2 else f"{size / _KILO**2:,.1f} MB"
+
+
 def _json_block(text: object) -> Markup:
     """JSON as the content of a script element of type application/json, which nothing in it can end."""
     return Markup(str(text).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))  # noqa: S704 - that is the point
@@ -51,11 +64,13 @@ ENVIRONMENT = Environment(
 )
 _FILTERS: dict[str, Callable[..., object]] = {
     "visible": visible,
-    "quoted": lambda text: quote(str(text), safe=""),
+    "quoted": lambda text: segment(str(text)),
     "ago": lambda moment: ago(moment, datetime.now(UTC)),
     "exact": _exact,
     "lasted": lasted,
     "number": lambda n: f"{n:,}",
+    "clock": _clock,
+    "bytes": _bytes,
     "json_block": _json_block,
 }
 ENVIRONMENT.filters |= _FILTERS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 import treadle
-from tests.web.conftest import ROOT, Server, eventually
+from tests.web.conftest import ROOT, Server, eventually, serving
 from tests.web.inbox.papers import PAPERS, papers
 from treadle import Inbox, open_store
 from treadle.history import Review
@@ -27,8 +27,9 @@ def sample_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def server(store_path: Path, start_server: Callable[..., Server]) -> Server:
-    return start_server(store_path, app=APP)
+def server(store_path: Path) -> Iterator[Server]:
+    with serving(store_path, papers) as found:
+        yield found
 
 
 class Desk:

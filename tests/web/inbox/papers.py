@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from typing import Any, Literal
 
 from pydantic import BaseModel, field_validator
@@ -90,7 +91,7 @@ def report(paper: Paper) -> str:
 
 PAPERS = [
     *(Paper(id=f"paper-{number}", text="Most of the files are in the public domain: CC-PDDC") for number in range(1, 6)),
-    Paper(id="own-1", by="ann"),
+    Paper(id="own-1", by=getpass.getuser()),
     Paper(id="spent-1", kind="spent"),
     Paper(id="raw-1", kind="raw", text="as it is"),
 ]

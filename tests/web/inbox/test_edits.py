@@ -102,6 +102,16 @@ async def test_what_is_typed_outlives_the_page(desk: Desk) -> None:
     await expect(desk.page.locator("#reason-text")).to_have_value("half a reason")
 
 
+async def test_an_undo_on_the_heels_of_a_decision_keeps_its_words(desk: Desk) -> None:
+    await desk.open()
+    await desk.press("r")
+    await desk.type("in a hurry")
+    await desk.press("Enter", "u")
+    await desk.is_at("paper-1")
+    await expect(desk.page.locator("#reason-text")).to_have_value("in a hurry")
+    await desk.reopened("paper-1")
+
+
 async def test_another_question_keeps_what_was_typed_and_shows_what_changed(desk: Desk, console_errors: list[str]) -> None:
     await desk.open()
     await desk.press("e")

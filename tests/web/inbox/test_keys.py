@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import expect
 
-from tests.web.conftest import BROWSER
+from tests.web.conftest import BROWSER, assert_fits
 from tests.web.inbox.conftest import Desk
 from treadle.state import Decided
 
@@ -31,7 +31,9 @@ async def test_j_and_k_move_and_arrive_from_what_was_fetched_ahead(desk: Desk) -
 
 async def test_a_approves_with_one_press_and_the_next_review_is_there(desk: Desk) -> None:
     await desk.open()
-    await desk.press("a")
+    async with desk.page.expect_request("**/decide") as sent:
+        await desk.press("a")
+    assert (await sent.value).post_data_json["rests"] == 8, "the item waits for an undo"
     await desk.is_at("paper-2")
     await expect(desk.page.locator("#undo")).to_contain_text("paper-1 approved")
     review = await desk.decided("paper-1")
@@ -150,7 +152,7 @@ async def test_every_act_is_a_button_that_a_pointer_can_press(desk: Desk, width:
     await desk.is_at("paper-1")
     for act in ("Approve", "Edit", "Ask again", "Reject"):
         await expect(desk.page.locator("#actions").get_by_role("button", name=act)).to_be_visible()
-    assert await desk.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing is wider than the screen"
+    await assert_fits(desk.page)
     await desk.page.locator("[data-act=approve]").click()
     await desk.decided("paper-1")
     await desk.page.locator("[data-act=undo]").click()

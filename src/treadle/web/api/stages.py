@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
-from treadle.figures import stage_report
 from treadle.web.api.item_shapes import (
     BarShape,
     FailuresShape,
@@ -12,8 +11,8 @@ from treadle.web.api.item_shapes import (
     StageReportShape,
     VerdictsShape,
 )
-from treadle.web.context import Store, Viewer
-from treadle.web.overall import Overall
+from treadle.web.context import Viewer
+from treadle.web.overall import Overall, report_of
 
 router = APIRouter(prefix="/stages", tags=["stages"])
 
@@ -25,9 +24,9 @@ async def list_stages(who: Viewer, overall: Overall) -> list[StageFiguresShape]:
 
 
 @router.get("/{stage}")
-async def show_stage(store: Store, who: Viewer, stage: str) -> StageReportShape:
+async def show_stage(request: Request, who: Viewer, stage: str) -> StageReportShape:
     """One stage: durations and attempts of its newest completions, its failures by message, its gate's verdicts."""
-    report = await stage_report(store, stage)
+    report = await report_of(request, stage)
     return StageReportShape(
         figures=StageFiguresShape.model_validate(report.figures),
         durations=[BarShape(from_seconds=low, to_seconds=high, n=n) for low, high, n in report.durations.histogram()],

@@ -68,29 +68,29 @@ async def progress_part(request: Request, inbox: Inbox, who: Viewer) -> HTMLResp
 @router.get("/parts/inbox/editing" + _ONE)
 async def editing_part(inbox: Inbox, who: Viewer, item_id: str, stage: str) -> Response:
     """What an edit of a large artefact begins with."""
-    case = await inbox.show(item_id, stage)
-    return Response(await asyncio.to_thread(editing, case), media_type="application/json")
+    case, whole = await inbox.show(item_id, stage), await inbox.artefact(item_id, stage)
+    return Response(await asyncio.to_thread(editing, case, whole), media_type="application/json")
 
 
 @router.get("/parts/inbox/whole" + _ONE)
 async def whole_part(inbox: Inbox, who: Viewer, item_id: str, stage: str, of: str) -> Response:
     """All of a value that its page shows in part, as plain text."""
-    case = await inbox.show(item_id, stage)
-    text = await asyncio.to_thread(lambda: visible(shown(_part(case, of), most=2**31).text))
+    value = await _part(inbox, await inbox.show(item_id, stage), of)
+    text = await asyncio.to_thread(lambda: visible(shown(value, most=2**31).text))
     return Response(text, media_type="text/plain")
 
 
-def _part(case: ReviewCase, of: str) -> Any:
+async def _part(inbox: Inbox, case: ReviewCase, of: str) -> Any:
     kind, _, name = of.partition(".")
     match kind:
         case "artefact":
-            return case.artefact
+            return await inbox.artefact(case.review.item_id, case.review.stage)
         case "item":
             return case.item
         case "details":
             return case.review.review.details
         case "upstream" if name in case.upstream:
-            return case.upstream[name]
+            return await inbox.artefact(case.review.item_id, name)
         case _:
             raise HTTPException(404, f"a review has no {of}")
 

@@ -2,6 +2,7 @@
 
 import { url, send } from './http.js';
 import { filters } from './inbox-queue.js';
+import { visible } from './visible.js';
 import { problemOf } from './inbox-send.js';
 
 const $ = (id) => document.getElementById(id);
@@ -45,7 +46,7 @@ export function openBulk() {
   $('bulk').showModal();
 }
 
-const line = (tag, text) => Object.assign(document.createElement(tag), { textContent: text });
+const line = (tag, text) => Object.assign(document.createElement(tag), { textContent: visible(text) });
 
 function listed(lines) {
   const list = document.createElement('ul');

@@ -1,5 +1,7 @@
 // What changed between two texts, line by line.
 
+import { visible } from './visible.js';
+
 const MOST = 2000;
 const CONTEXT = 2;
 
@@ -75,6 +77,6 @@ function row(kind, sign, text) {
   const mark = document.createElement('span');
   mark.className = 'sign';
   mark.textContent = sign === '-' ? '−' : sign;
-  line.append(mark, text);
+  line.append(mark, visible(text));
   return line;
 }

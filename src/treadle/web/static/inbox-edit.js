@@ -5,6 +5,7 @@ import { showDifference } from './inbox-diff.js';
 import { draftOf, dropDraft, keepDraft } from './inbox-drafts.js';
 import { library, openEditor } from './inbox-form.js';
 import { told } from './inbox-queue.js';
+import { visible } from './visible.js';
 
 const $ = (id) => document.getElementById(id);
 const WORDS = {
@@ -134,7 +135,7 @@ export const isUnchanged = () => editor.text() === before;
 export function showProblems(problems) {
   const rest = editor ? editor.show(problems) : problems;
   const list = document.createElement('ul');
-  list.append(...rest.map((problem) => Object.assign(document.createElement('li'), { textContent: problem })));
+  list.append(...rest.map((problem) => Object.assign(document.createElement('li'), { textContent: visible(problem) })));
   $('edit-problems').replaceChildren(list);
   $('edit-problems').hidden = rest.length === 0;
 }

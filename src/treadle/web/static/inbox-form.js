@@ -189,7 +189,7 @@ function showIn(holder, problems) {
     const said = document.createElement('div');
     said.className = 'errmsg server-problem';
     said.id = `${field.id}-problem`;
-    said.textContent = reason.join(': ');
+    said.textContent = reason.join(': ').replace(/^Value error, /, '');
     field.setAttribute('aria-invalid', 'true');
     field.setAttribute('aria-describedby', said.id);
     field.closest('.form-control')?.append(said);

@@ -15,6 +15,8 @@ try {
 export function count(by) {
   if (by > 0) times.push(Date.now());
   else times.pop();
+  const words = document.getElementById('progress-words');
+  if (words) words.dataset.waiting = Math.max(Number(words.dataset.waiting) - by, 0);
   times = times.slice(-500);
   try {
     sessionStorage.setItem(store, JSON.stringify(times));

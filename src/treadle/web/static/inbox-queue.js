@@ -14,8 +14,8 @@ export const rowOf = (key) => rows().find((row) => row.dataset.key === key);
 export const keys = () => rows().map((row) => row.dataset.key);
 export const filters = () => new URLSearchParams(location.search);
 
-/** The address of a review, with the filters of the moment. */
-export const addressOf = (key) => url(`/inbox/${encodeURIComponent(key)}`) + location.search;
+/** The address of a review (of the inbox, without one), with the filters of the moment. */
+export const addressOf = (key) => url(key ? `/inbox/${encodeURIComponent(key)}` : '/inbox') + location.search;
 
 export function choose(key) {
   for (const row of rows()) {

@@ -3,7 +3,7 @@
 
 import { refreshToken, url } from './http.js';
 
-const APART = 400; // milliseconds between two events on a page
+const APART = 700; // milliseconds between two events on a page
 const CALM = 1500; // milliseconds without the server before the page speaks of it
 const banner = document.getElementById('connection');
 const tabs = new BroadcastChannel(`treadle-live${url('')}`);
