@@ -39,7 +39,7 @@ class Driver:
     """
 
     __slots__ = (
-        "_alone", "_branches", "_debug", "_flow", "_limits", "_loop", "_lost", "_news", "_observe", "_progress_at", "_rest", "_shelf",
+        "_alone", "_blocked", "_branches", "_debug", "_flow", "_limits", "_loop", "_lost", "_news", "_observe", "_progress_at", "_rest", "_shelf",
         "_state", "_store", "_subject", "_surroundings", "_timer", "_window",
     )  # fmt: skip
 
