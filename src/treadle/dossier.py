@@ -10,7 +10,7 @@ from typing import Any
 
 from treadle.artefact import shown
 from treadle.clock import from_us, now_us
-from treadle.errors import ItemNotFound, StageNotFound
+from treadle.errors import ItemNotFound, StageNotFound, StoreCorrupt
 from treadle.history import Attempt, Review, read_attempt, read_review
 from treadle.state import AttemptRow, ItemPhase, ItemState, StageState, SubtaskRow, SubTaskStatus
 from treadle.status import PipelineStatus, StageEntry, pipeline_status
@@ -69,7 +69,7 @@ class Dossier:
 
 
 async def dossier(store: StateStore, item_id: str) -> Dossier:
-    """The item; raises ``ItemNotFound``."""
+    """The item; raises ``ItemNotFound``, ``StoreCorrupt``."""
     bare, shape = await _bare(store, item_id), await store.shape()
     # No stage has the empty name, so that this reads the item alone.
     whole = await store.load(item_id, stage="")
@@ -89,6 +89,8 @@ async def _bare(store: StateStore, item_id: str) -> ItemState:
     found = (await store.browse(Filter(prefix=item_id), None, 1)).items
     if not found or found[0].id != item_id:
         raise ItemNotFound(item_id)
+    if found[0].problem is not None:
+        raise StoreCorrupt(found[0].problem, item_id)
     return found[0]
 
 

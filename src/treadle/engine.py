@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
-from treadle import decide
+from treadle import decide, memory
 from treadle.arrival import new_item
 from treadle.attempt import Surroundings
 from treadle.batches import Batches
@@ -90,6 +90,7 @@ class Engine:
             stack.callback(threads.close)
             processes = None
             if any(PROCESS in (s.executor, s.handler_executor) for s in self._flow.stages.values()):
+                _tell_unlimited(self._flow)
                 processes = Processes(self._workflow.origin, self._flow.name)
                 stack.push_async_callback(processes.close)
             limits = Limits(self._flow)
@@ -346,6 +347,12 @@ class Engine:
             self._worker.poke()
         for news in self._followers:
             news.set()
+
+
+def _tell_unlimited(flow: Definition) -> None:
+    names = [stage.name for stage in flow.stages.values() if stage.memory is not None]
+    if names and not memory.CAN_LIMIT:
+        log.warning("this system cannot limit the memory of a process: memory= of %s is not kept", ", ".join(names))
 
 
 def _check_concurrency(where: str, concurrency: int) -> None:

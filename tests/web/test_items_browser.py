@@ -27,7 +27,8 @@ async def _open(page: Page, path: str) -> None:
 
 
 async def _ready(page: Page) -> None:
-    """Its scripts run."""
+    """Its scripts have run, and it hears what happens."""
+    await page.wait_for_load_state("load")
     await expect(page.locator("html")).to_have_attribute("data-live", "live")
 
 
@@ -85,6 +86,14 @@ async def test_items_are_paged_and_searched_by_keyboard(browser_page: Page, serv
     await expect(first).to_have_attribute("data-item", "more-094")
     await _ready(browser_page)
     await browser_page.keyboard.press("[")
+    await expect(first).to_have_attribute("data-item", "ask-1")
+    await _ready(browser_page)
+    await browser_page.keyboard.press("j")
+    await browser_page.keyboard.press("j")
+    await browser_page.keyboard.press("Enter")
+    await expect(browser_page).to_have_url(re.compile(r"/items/ask-2$"))
+    await _ready(browser_page)
+    await browser_page.keyboard.press("Escape")
     await expect(first).to_have_attribute("data-item", "ask-1")
     await _ready(browser_page)
     await browser_page.keyboard.press("/")

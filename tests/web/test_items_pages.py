@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import sqlite3
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
@@ -202,3 +205,17 @@ async def test_the_journal_is_filtered_and_paged(client: httpx.AsyncClient) -> N
     older = (await client.get("/events?before=5")).text
     assert older.count('<tr id="e') == 4
     assert 'hx-trigger="treadle:shown"' not in older
+
+
+async def test_a_row_that_cannot_be_read_is_named_and_the_rest_goes_on(store: StateStore, store_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(store_path)) as con:
+        con.execute("UPDATE stages SET state = 99 WHERE item = (SELECT id FROM items WHERE key = 'done-1') AND state = 2")
+        con.commit()
+    async with web_client(app_as(store, Role.VIEWER)) as client:
+        page = (await client.get("/items")).text
+        assert "cannot be read: item &#39;done-1&#39;" in page
+        assert 'data-item="done-2"' in page
+        broken = await client.get("/items/done-1")
+        assert (broken.status_code, "the stored state 99" in broken.text) == (500, True)
+        for path in ("/", "/failures", "/stages/read", "/events", "/api/v1/items"):
+            assert (await client.get(path)).status_code == 200, path

@@ -469,9 +469,10 @@ class SqliteStateStore(StateStore):
         where, values = sqlite_looking.conditions(wanted)
         if after is not None:
             where.append("i.key > :after")
-        query = f"SELECT i.id FROM items i WHERE {' AND '.join(where) or '1'} ORDER BY i.key LIMIT :limit"
 
         def act(con: Con) -> list[ItemState]:
+            source, key = sqlite_looking.source(con, wanted, values)
+            query = f"SELECT i.id FROM {source} WHERE {' AND '.join(where) or '1'} ORDER BY {key} LIMIT :limit"
             keys = [row[0] for row in con.execute(query, values | {"after": after, "limit": limit})]
             found = read_items(con, self._names, keys, subtasks=False)
             return [sqlite_looking.listed(item, key) for key, item in found.items()]

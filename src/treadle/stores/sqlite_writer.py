@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from treadle.errors import StoreError, StoreUnavailable
+from treadle.errors import StoreError, StoreFull, StoreUnavailable
 from treadle.state import ItemState, Transition
 from treadle.stores.sqlite_locks import lock_holder
 from treadle.stores.sqlite_proof import Marks, Query, read_back, trace_of
@@ -73,6 +73,7 @@ class Writer:
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop
         self._slow = False
+        self._full = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="treadle-writer")
         self._lock = threading.Lock()
         self._checkpointed = 0
@@ -165,6 +166,11 @@ class Writer:
 
     def _in_thread(self, batch: Sequence[_Entry]) -> Sequence[Any]:
         self._con.execute(f"PRAGMA busy_timeout={_LOCK_WAIT_MS}")
+        if self._full:
+            # A log that has been moved into the file begins anew, in the room that it has.
+            self._full = False
+            with self._lock:
+                self._truncate_log()
         results = self._transact(batch)
         if results is None:
             return self._refused(batch, self._locked())
@@ -180,6 +186,8 @@ class Writer:
 
     def _refused(self, batch: Sequence[_Entry], error: StoreError) -> list[Any]:
         """People are told at once; a worker's changes wait for better times, since what they tell of has been done."""
+        self._full = self._full or isinstance(error, StoreFull)
+        self._slow = self._slow or self._full
         waits = error.may_pass and not self._closing
         return [_AGAIN if waits and change is not None else error for _, change, _ in batch]
 

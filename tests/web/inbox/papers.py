@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import getpass
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, field_validator
 
@@ -45,6 +45,11 @@ class Licence(BaseModel):
         return value
 
 
+class Counts(BaseModel, extra="allow"):
+    big: int
+    text: str
+
+
 papers = Workflow("papers", item=Paper)
 
 
@@ -80,8 +85,9 @@ def tried(paper: Paper, ctx: StageContext) -> dict[str, int]:
 
 
 @papers.stage(when=lambda paper: paper.kind == "raw", review=ReviewPolicy.ALWAYS)
-def raw(paper: Paper) -> Any:
-    return {"big": 2**60 + 1, "text": paper.text}
+def raw(paper: Paper) -> Counts:
+    number = int(paper.by)
+    return Counts(big=number, text=paper.text) if number > 2**53 else Counts(big=number, text=paper.text, more="kept")
 
 
 @papers.stage(after=["identify", "tried", "raw"])
@@ -93,5 +99,6 @@ PAPERS = [
     *(Paper(id=f"paper-{number}", text="Most of the files are in the public domain: CC-PDDC") for number in range(1, 6)),
     Paper(id="own-1", by=getpass.getuser()),
     Paper(id="spent-1", kind="spent"),
-    Paper(id="raw-1", kind="raw", text="as it is"),
+    Paper(id="raw-1", kind="raw", text="as it is", by=str(2**60 + 1)),
+    Paper(id="raw-2", kind="raw", text="as it is", by="3"),
 ]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from playwright.async_api import expect
 
 from tests.web.conftest import BROWSER
@@ -133,16 +136,19 @@ async def test_another_question_keeps_what_was_typed_and_shows_what_changed(desk
     assert "mine" in draft
 
 
-async def test_values_that_no_form_holds_are_edited_as_json_to_the_last_digit(desk: Desk) -> None:
-    await desk.open("raw-1", "raw")
+@pytest.mark.parametrize(("item", "made"), [("raw-1", {"big": 2**60 + 1}), ("raw-2", {"big": 3, "more": "kept"})])
+async def test_values_that_no_form_holds_are_edited_as_json_to_the_last_digit(
+    desk: Desk, item: str, made: dict[str, Any]
+) -> None:
+    await desk.open(item, "raw")
     await desk.press("e")
     field = desk.page.get_by_label("The result as JSON")
     await expect(field).to_be_focused()
     text = await field.input_value()
-    assert str(2**60 + 1) in text
+    assert str(made["big"]) in text
     await field.fill("{not json")
     await desk.press("Escape", "a")
     await expect(desk.page.locator("#edit-problems")).to_contain_text("This is not JSON")
     await field.fill(text.replace("as it is", "as it should be"))
     await desk.press("Escape", "a")
-    assert (await desk.decided("raw-1", "raw")).edited == {"big": 2**60 + 1, "text": "as it should be"}
+    assert (await desk.decided(item, "raw")).edited == made | {"text": "as it should be"}

@@ -39,7 +39,7 @@ async def test_a_approves_with_one_press_and_the_next_review_is_there(desk: Desk
     review = await desk.decided("paper-1")
     reader = await desk.page.locator("#inbox").get_attribute("data-reader")
     assert (review.decision, review.reviewer) == (Decided.APPROVE, reader)
-    await expect(desk.rows).to_have_count(7)
+    await expect(desk.rows).to_have_count(8)
 
 
 async def test_r_rejects_with_the_gates_words_or_your_own(desk: Desk) -> None:
@@ -73,7 +73,7 @@ async def test_u_takes_the_last_decision_back(desk: Desk) -> None:
     await desk.press("u")
     await desk.is_at("paper-1")
     await desk.reopened("paper-1")
-    await expect(desk.rows).to_have_count(8)
+    await expect(desk.rows).to_have_count(9)
 
 
 async def test_undo_before_the_decision_has_left_sends_nothing(desk: Desk, console_errors: list[str]) -> None:

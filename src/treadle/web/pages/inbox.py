@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
 from treadle.errors import ItemNotFound, ReviewConflict, StageNotFound
+from treadle.history import Review, is_author
 from treadle.inbox import ReviewCase
 from treadle.state import AskedBy
 from treadle.store import ReviewFilter
@@ -19,7 +21,7 @@ from treadle.web.review_view import ANSWERED, editing, review_view
 from treadle.web.shown import shown
 from treadle.web.templating import visible
 
-router = APIRouter()
+router: APIRouter = APIRouter()
 _ONE = "/{item_id:path}/{stage}"
 _PAGE = 50
 
@@ -28,7 +30,8 @@ _PAGE = 50
 async def inbox_page(request: Request, inbox: Inbox, store: Store, who: Viewer, wanted: Asked) -> HTMLResponse:
     """The queue, with the first review that may be decided opened beside it."""
     page = await inbox.list(wanted, limit=_PAGE)
-    first = next((review for review in page.reviews if review.holder in (None, who.name)), None)
+    is_own = _is_own(who)
+    first = next((review for review in page.reviews if review.holder in (None, who.name) and not is_own(review)), None)
     case = None if first is None else await _case(inbox, first.item_id, first.stage)
     return await _page(request, store, who, wanted, page=page, case=case, view="queue")
 
@@ -49,7 +52,7 @@ async def queue_part(
 ) -> HTMLResponse:  # fmt: skip
     """Rows of the queue behind a cursor."""
     page = await inbox.list(wanted, after=after, limit=limit)
-    return render(request, "inbox/rows.html", page=page, reader=who.name)
+    return render(request, "inbox/rows.html", page=page, is_own=_is_own(who))
 
 
 @router.get("/parts/inbox/review" + _ONE)
@@ -95,6 +98,11 @@ async def _part(inbox: Inbox, case: ReviewCase, of: str) -> Any:
             raise HTTPException(404, f"a review has no {of}")
 
 
+def _is_own(who: Principal) -> Callable[[Review], bool]:
+    """Whether a review is about a person's own work, which they may not decide."""
+    return lambda review: is_author(review.author, who.name)
+
+
 async def _case(inbox: Inbox, item_id: str, stage: str) -> ReviewCase | None:
     try:
         return await inbox.show(item_id, stage)
@@ -119,4 +127,5 @@ async def _page(
         stages=[] if shape is None else [(stage, stage) for stage in shape.stages],
         asked_by=[(asked.value, asked.value) for asked in AskedBy],
         reader=who.name,
+        is_own=_is_own(who),
     )

@@ -14,7 +14,7 @@ from treadle.store import Counts, Filter, StateStore
 from treadle.web.asked import AskedItems
 from treadle.web.context import Store, Viewer, render
 
-router = APIRouter()
+router: APIRouter = APIRouter()
 _KNOWN = ("prefix", "text", "stage", "state", "phase", "age")
 _PLACES = ("after", "before")
 _NARROW = 12

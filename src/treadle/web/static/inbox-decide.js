@@ -1,7 +1,6 @@
 // Decisions: sent at once, taken back with one key, and said to have failed where somebody else was first.
 
 import { send } from './http.js';
-import * as claims from './inbox-claim.js';
 import { back, closeChoice, conflict, openNext, review } from './inbox-desk.js';
 import { draftOf, keepDraft } from './inbox-drafts.js';
 import * as edits from './inbox-edit.js';
@@ -29,7 +28,6 @@ function body(decision, more) {
 export async function decide(decision, more = {}) {
   const { key, item } = review;
   const draft = draftOf(key);
-  claims.forget();
   enqueue({ key, act: 'decide', body: body(decision, more), words: SAID[decision] });
   made.push({ key, item, words: SAID[decision], draft });
   edits.leave();
@@ -89,7 +87,6 @@ async function sendEdit(text) {
   clearNotice('server');
   clearNotice('draft');
   edits.forget(key);
-  claims.forget();
   made.push({ key, item, words: SAID.approve_with_edits, draft });
   sayUndo();
   count(1);

@@ -73,8 +73,9 @@ export async function open(key, { push = false, focus = false } = {}) {
   return true;
 }
 
-/** The next review is on the page, or that there is none. */
+/** What was before you is decided: the next review is on the page, or that there is none. */
 export async function openNext(key) {
+  claims.forget();
   review = null;
   if (!key || !(await open(key))) showNothing();
 }

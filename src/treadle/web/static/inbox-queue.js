@@ -39,11 +39,11 @@ export async function step(from, by) {
   return all[at < 0 ? 0 : Math.min(Math.max(at + by, 0), all.length - 1)] ?? null;
 }
 
-/** The next review that is in nobody else's hands, after one that leaves the list. */
+/** The next review that this person may decide now, after one that leaves the list. */
 export async function after(key) {
   const all = rows();
   const at = all.findIndex((row) => row.dataset.key === key);
-  const free = [...all.slice(at + 1), ...all.slice(0, Math.max(at, 0))].find((row) => !isOthers(row) && row.dataset.key !== key);
+  const free = [...all.slice(at + 1), ...all.slice(0, Math.max(at, 0))].find((row) => !isOthers(row) && !row.dataset.own && row.dataset.key !== key);
   if (all.length - at < 5) more();
   return free?.dataset.key ?? null;
 }

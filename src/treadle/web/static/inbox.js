@@ -4,7 +4,7 @@ import { send } from './http.js';
 import { bind } from './keys.js';
 import { openBulk } from './inbox-bulk.js';
 import { approve, choose, decide, discard, undo } from './inbox-decide.js';
-import { back, closeChoice, isHeld, move, open, recheck, review, settleIn } from './inbox-desk.js';
+import { back, closeChoice, isHeld, move, open, openNext, recheck, review, settleIn } from './inbox-desk.js';
 import { hasUnkept } from './inbox-drafts.js';
 import * as edits from './inbox-edit.js';
 import { announce, notice } from './inbox-notices.js';
@@ -44,7 +44,7 @@ document.addEventListener('inbox:bulk', async (event) => {
   refreshProgress();
   await queue.refresh();
   const next = document.querySelector('.queue-row.chosen.gone') && await queue.after(review.key);
-  if (next) await open(next);
+  if (next) await openNext(next);
   else if (review) recheck();
 });
 

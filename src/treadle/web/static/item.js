@@ -1,5 +1,16 @@
 // The page of one item follows what happens to it; what a person has opened stays open.
 
+import { bind } from './keys.js';
+import { url } from './http.js';
+
+// Escape goes back, unless it closes what is open.
+bind('Escape', () => {
+  if (document.querySelector('dialog[open]')) return false;
+  if (document.referrer.startsWith(location.origin)) history.back();
+  else location.assign(url('/items'));
+  return true;
+});
+
 const LEAST = 1000;
 const toggled = new Map();
 

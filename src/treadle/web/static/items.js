@@ -20,6 +20,16 @@ bind('[', follow('prev'));
 bind(']', follow('next'));
 bind('/', () => { document.querySelector('[data-key="/"]')?.focus(); });
 
+/** The link of the next row, or the one before; Enter opens it. */
+const row = (step) => () => {
+  const links = [...document.querySelectorAll('tbody th a')];
+  const next = links[Math.min(Math.max(links.indexOf(document.activeElement) + step, 0), links.length - 1)];
+  next?.focus();
+  return Boolean(next);
+};
+bind('j', row(1));
+bind('k', row(-1));
+
 /** Whether something on this page may have changed. */
 function concerns(detail) {
   const journal = document.getElementById('journal');
