@@ -89,6 +89,6 @@ $(VENV)/.demo: pyproject.toml $(LOCK) | $(VENV)/.made-in
 $(VENV)/.dev: pyproject.toml $(LOCK) web/package-lock.json src/treadle/web/assets.json | $(VENV)/.made-in
 	@echo "Installing Treadle and the tools of $(LOCK) ..."
 	@$(PIP) install --requirement $(LOCK)
+	@$(PY) web/build_hook.py --dev
 	@TREADLE_WEB_ASSETS=require $(PIP) install --no-deps --no-build-isolation --editable .
-	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PY) web/build_hook.py --dev
 	@touch $(VENV)/.demo $@

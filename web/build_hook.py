@@ -45,7 +45,7 @@ class CustomBuildHook(BuildHookInterface[Any]):
         if _is_skipped() or is_whole():
             return
         try:
-            copy_libraries()
+            fetch_libraries()
         except AssetsMissing as error:
             if os.environ.get("TREADLE_WEB_ASSETS") == "require":
                 raise
@@ -71,8 +71,8 @@ def _sum(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
-def copy_libraries() -> None:
-    """The package holds the listed files and their licences.
+def fetch_libraries() -> None:
+    """The package holds the listed files and their licences, and nothing else is left.
 
     Raises:
         AssetsMissing: npm is not to be had, failed, or gave other files than those that are listed.
@@ -82,15 +82,21 @@ def copy_libraries() -> None:
         for name in ("package.json", "package-lock.json"):
             shutil.copy(HERE / name, folder)
         install(folder, "--omit=dev")
-        new = folder / "vendor"
-        new.mkdir()
-        for library in listed():
-            copied = Path(shutil.copy(folder / "node_modules" / library["package"] / library["path"], new / library["file"]))
-            if _sum(copied) != library["sha256"]:
-                raise AssetsMissing(f"{library['package']} {library['version']} is not the file that assets.json lists")
-        (new / LICENCES).write_text(_licences(folder / "node_modules"), "utf-8")
-        shutil.rmtree(VENDOR, ignore_errors=True)
-        shutil.copytree(new, VENDOR)
+        copy_libraries(folder / "node_modules")
+
+
+def copy_libraries(modules: Path) -> None:
+    """The package holds the listed files of what npm installed, and their licences."""
+    new = VENDOR.with_name(f"{VENDOR.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir()
+    for library in listed():
+        copied = Path(shutil.copy(modules / library["package"] / library["path"], new / library["file"]))
+        if _sum(copied) != library["sha256"]:
+            raise AssetsMissing(f"{library['package']} {library['version']} is not the file that assets.json lists")
+    (new / LICENCES).write_text(_licences(modules), "utf-8")
+    shutil.rmtree(VENDOR, ignore_errors=True)
+    new.rename(VENDOR)
 
 
 def install(folder: Path, *options: str) -> None:
@@ -126,9 +132,10 @@ def _licences(modules: Path) -> str:
 
 if __name__ == "__main__":
     try:
-        if not is_whole():
-            copy_libraries()
         if "--dev" in sys.argv[1:]:
             install(HERE)
+            copy_libraries(HERE / "node_modules")
+        elif not is_whole():
+            fetch_libraries()
     except AssetsMissing as problem:
         sys.exit(f"error: {problem}")

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.crash.lab import check_invariants, line, sql, started, until
+from treadle import SqliteStateStore, StageStatus, StoreFull
+from treadle.stores.sqlite_writer import Writer
 
 pytestmark = pytest.mark.may_block  # other processes are what is tested: this one only waits for them
 
@@ -176,3 +178,27 @@ def test_a_full_disk_does_not_keep_a_worker_from_ending(script: Path, disk: Path
         assert line(process) == "400 0"
     assert acknowledged(witness) <= stored(store)
     check_invariants(store)
+
+
+async def test_a_long_log_makes_room_on_a_full_disk(disk: Path) -> None:
+    """What overwrites rows needs no more room than the log has, once that was moved into the file."""
+    long = StageStatus.failed("x" * 20_000)
+    async with SqliteStateStore.open(disk / "s.db") as store:
+        for number in range(500):
+            await store.set_status(number, "scan", long)
+        assert isinstance(store._writer, Writer)
+        store._writer._truncate_log()
+        for number in range(300):
+            await store.set_status(number, "scan", long)
+        fill(disk / "ballast")
+
+        async def goes_on() -> bool:
+            try:
+                for number in range(300, 350):
+                    await store.set_status(number, "scan", long)
+            except StoreFull:
+                return False
+            return True
+
+        # The first is told that the disk is full; nobody makes room, and the next works.
+        assert [await goes_on() for _ in range(2)] == [False, True]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import treadle.stores.sqlite_writer as writing
-from treadle import Engine, SqliteStateStore, StageState, StageStatus, StoreUnavailable, Workflow
+from treadle import Engine, SqliteStateStore, StageState, StageStatus, StoreError, StoreUnavailable, Workflow
 from treadle.presence import identity
 
 pytestmark = pytest.mark.may_block  # the connection of this test stands between SQLite and the store
@@ -68,6 +68,22 @@ def counting(ran: list[str]) -> Workflow:
     return flow
 
 
+async def troubled(path: Path, at: int, *, took_place: bool) -> tuple[bool, list[str]]:
+    """Whether the COMMIT of that number failed, and what is wrong with a run in which it did."""
+    ran: list[str] = []
+    async with SqliteStateStore.open(path) as store, Engine(counting(ran), store) as engine:
+        disk = spoil(store, at, took_place=took_place)
+        async with asyncio.timeout(20):
+            report = await engine.run(ITEMS, concurrency=5)
+        kinds = [event.kind.value async for event in engine.events()]
+    found = [] if (report.completed, report.failed) == (20, 0) else [str(report)]
+    if sorted(ran) != sorted(item["id"] for item in ITEMS):
+        found.append(f"{len(ran)} bodies ran")
+    if len(kinds) != 20 * 6 or any("interrupted" in kind for kind in kinds):
+        found.append(f"{len(kinds)} events")
+    return disk.failed, found
+
+
 @pytest.mark.parametrize("slow", [False, True], ids=["on-loop", "in-thread"])
 @pytest.mark.parametrize("took_place", [False, True])
 async def test_at_every_commit_of_a_run_the_run_goes_on_and_nothing_happens_twice(
@@ -79,20 +95,32 @@ async def test_at_every_commit_of_a_run_the_run_goes_on_and_nothing_happens_twic
         monkeypatch.setattr(writing, "_SLOW", 0.0)
     failed = 0
     for at in range(1, 60):
-        ran: list[str] = []
-        async with SqliteStateStore.open(tmp_path / f"{at}.db") as store, Engine(counting(ran), store) as engine:
-            disk = spoil(store, at, took_place=took_place)
-            async with asyncio.timeout(20):
-                report = await engine.run(ITEMS, concurrency=5)
-            assert (report.completed, report.failed) == (20, 0)
-            assert sorted(ran) == sorted(item["id"] for item in ITEMS)
-            kinds = [event.kind.value async for event in engine.events()]
-            assert len(kinds) == 20 * 6
-            assert not [kind for kind in kinds if "interrupted" in kind]
-        if not disk.failed:
+        happened, found = await troubled(tmp_path / f"{at}.db", at, took_place=took_place)
+        assert found == []
+        if not happened:
             break
         failed += 1
     assert failed > 5
+
+
+@pytest.mark.parametrize("took_place", [False, True])
+async def test_taking_the_error_for_the_verdict_would_be_seen(
+    tmp_path: Path, took_place: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "_RETRY_AFTER", 0.001)
+    monkeypatch.setattr("treadle.worker._RETRY_US", 1_000)
+    real = writing.read_back
+    # Whatever the file says: it took no place though it did, or it did though it took none.
+    monkeypatch.setattr(writing, "read_back", lambda *given: (real(*given)[0], not took_place))
+    wrong: list[str] = []
+    for at in range(3, 12):
+        try:
+            wrong += (await troubled(tmp_path / f"{at}.db", at, took_place=took_place))[1]
+        except (TimeoutError, StoreError) as error:
+            wrong.append(repr(error))
+        if wrong:
+            return
+    pytest.fail("nobody saw it")
 
 
 @pytest.mark.parametrize("took_place", [False, True])

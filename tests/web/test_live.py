@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Page, expect
 
 from tests.web.conftest import BROWSER, Server, app_as, eventually
 from treadle import Approve, Inbox, MemoryStateStore, StateStore, open_store
@@ -22,6 +22,7 @@ from treadle.errors import StoreUnavailable
 from treadle.event import EventKind, WorkflowEvent
 from treadle.web import Role
 from treadle.web.live import Listener, Live, messages
+from treadle.web.users import Users
 
 
 async def approve(store: StateStore, item: str = "ask-1") -> None:
@@ -250,7 +251,9 @@ async def _is_there(streams: list[str]) -> bool:
 
 
 @BROWSER
-async def test_signed_out_elsewhere(browser_page: Page, server: Server, browser: Browser, console_errors: list[str]) -> None:
+async def test_signed_out_and_in_elsewhere(browser_page: Page, server: Server, console_errors: list[str]) -> None:
+    users = Users(server.store.with_name("letters.db.web"))
+    token = await asyncio.to_thread(users.add, "bea", Role.REVIEWER)
     await browser_page.goto("/nowhere")
     await browser_page.evaluate("""async () => {
       const { send } = await import('/static/http.js');
@@ -259,5 +262,58 @@ async def test_signed_out_elsewhere(browser_page: Page, server: Server, browser:
     }""")
     banner = browser_page.get_by_role("status")
     await expect(banner).to_contain_text("nothing you typed is lost")
-    await expect(banner.get_by_role("link")).to_have_attribute("href", "/sign-in?next=%2Fnowhere")
+    async with browser_page.context.expect_page() as opening:
+        await banner.get_by_role("link", name="Sign in again").click()
+    other = await opening.value
+    await other.get_by_label("Token").fill(token)
+    await other.get_by_role("button", name="Sign in").click()
+    await other.wait_for_url(f"{server.url}/nowhere")
+    await expect(banner).to_be_hidden()
+    await expect(browser_page.locator(".who")).to_have_text("bea")
     console_errors.clear()
+
+
+@BROWSER
+async def test_stale_tab_goes_on(browser_page: Page, server: Server, console_errors: list[str]) -> None:
+    await browser_page.goto("/sign-in")
+    users = Users(server.store.with_name("letters.db.web"))
+    token = await asyncio.to_thread(users.add, "bea", Role.REVIEWER)
+    # In another tab of the same browser somebody signs in anew, and the token that this page was given is worth nothing.
+    answer = await browser_page.context.request.post("/sign-in", form={"token": token}, headers={"Origin": server.url})
+    assert answer.ok
+    claimed = await browser_page.evaluate("""async () => {
+      const { send } = await import('/static/http.js');
+      return (await send('POST', '/api/v1/reviews/ask-1/summary/claim', { minutes: 5 })).status;
+    }""")
+    assert claimed == 200
+    stale = await browser_page.evaluate("""async () => {
+      document.querySelector('meta[name="treadle-token"]').content = 'stale';
+      await htmx.ajax('POST', '/api/v1/reviews/ask-1/summary/release', { swap: 'none' });
+    }""")
+    assert stale is None
+    assert all("403" in error for error in console_errors)
+    console_errors.clear()
+    async with open_store(server.store) as store:
+        review = (await Inbox(store).show("ask-1", "summary")).review
+    assert review.holder is None
+
+
+@BROWSER
+async def test_page_open_all_day_does_not_grow(browser_page: Page) -> None:
+    await browser_page.goto("/sign-in")
+    session = await browser_page.context.new_cdp_session(browser_page)
+    await session.send("Performance.enable")
+
+    async def refreshed(times: int) -> dict[str, float]:
+        for _ in range(times):
+            async with browser_page.expect_response("**/parts/header*"):
+                await browser_page.evaluate("document.body.dispatchEvent(new CustomEvent('treadle:changed', { detail: {} }))")
+        await session.send("HeapProfiler.collectGarbage")
+        metrics = (await session.send("Performance.getMetrics"))["metrics"]
+        return {metric["name"]: metric["value"] for metric in metrics}
+
+    before = await refreshed(20)
+    after = await refreshed(150)
+    assert after["Nodes"] <= before["Nodes"] + 20
+    assert after["JSEventListeners"] <= before["JSEventListeners"] + 5
+    assert after["JSHeapUsedSize"] < before["JSHeapUsedSize"] * 1.1

@@ -13,7 +13,7 @@ from treadle.state import ItemPhase, StageState
 from treadle.store import Filter
 
 T = TypeVar("T")
-Blank = BeforeValidator(lambda value: value or None)
+Blank: BeforeValidator = BeforeValidator(lambda value: value or None)
 """A form sends what is not chosen as an empty text."""
 
 Word = Annotated[Annotated[str, StringConstraints(max_length=512)] | None, Blank]

@@ -89,8 +89,8 @@ class OwnDoor:
     """
 
     def __init__(self, folder: Path, *, owner: str | None = None, proxy: TrustedProxy | None = None) -> None:
-        self.cookie = f"treadle-{digest(str(folder.resolve()))[:12]}"
-        self.users = Users(folder)
+        self.cookie: str = f"treadle-{digest(str(folder.resolve()))[:12]}"
+        self.users: Users = Users(folder)
         self._sessions = Sessions(folder)
         self._owner = owner
         self._proxy = proxy
@@ -112,7 +112,7 @@ class OwnDoor:
         self._link_file.unlink(missing_ok=True)
 
     async def identify(self, request: HTTPConnection) -> Identity | None:
-        """By cookie, else by ``Authorization: Bearer``, else by what a trusted proxy says.
+        """By ``Authorization: Bearer``, else by cookie, else by what a trusted proxy says.
 
         Raises:
             TooManyGuesses: wrong tokens came from there.
@@ -120,13 +120,13 @@ class OwnDoor:
         return await asyncio.to_thread(self._identify, request)
 
     def _identify(self, request: HTTPConnection) -> Identity | None:
-        cookie = request.cookies.get(self.cookie)
-        if cookie and (who := self._of_cookie(cookie)) is not None:
-            return Identity(who, change_token(cookie))
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             user = self._of_token(token.strip(), peer_of(request))
             return None if user is None else Identity(user.principal)
+        cookie = request.cookies.get(self.cookie)
+        if cookie and (who := self._of_cookie(cookie)) is not None:
+            return Identity(who, change_token(cookie))
         return self._proxy.identify(request, self.users) if self._proxy is not None else None
 
     def _of_cookie(self, cookie: str) -> Principal | None:

@@ -38,7 +38,7 @@ class FigureKeeper:
 
     def __init__(self, store: StateStore, kept: Kept) -> None:
         self.latest: Figures | None = None
-        self.workflow = ""
+        self.workflow: str = ""
         self._store = store
         self._kept = kept
 

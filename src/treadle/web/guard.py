@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from hmac import compare_digest
 from urllib.parse import quote, urlsplit
@@ -11,10 +12,12 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from treadle.web.access import Identity
+from treadle.web.access import AccessError, Identity
 from treadle.web.door import Door, TooManyGuesses
 from treadle.web.paths import path_of
 from treadle.web.problems import answer, wants_json
+
+log: logging.Logger = logging.getLogger("treadle.web")
 
 TOKEN_HEADER = "x-treadle-token"  # noqa: S105 - a name
 STALE_HEADER = "x-treadle-stale"
@@ -67,6 +70,9 @@ class Guard:
                 identity = None if _is_static(request) else await self._door.identify(request)
             except TooManyGuesses as error:
                 refusal = answer(request, 429, str(error), headers={"Retry-After": f"{error.wait:.0f}"})
+            except AccessError as error:
+                log.error("%s", error)  # noqa: TRY400 - it says what is wrong, and where
+                refusal = answer(request, 503, "who may sign in cannot be told now; the server's log says why")
             else:
                 refusal = _stranger(request, identity) or _not_meant(request, identity)
                 if identity is not None:

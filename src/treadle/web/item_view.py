@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 from urllib.parse import urlencode
 
 from pydantic import BaseModel, ConfigDict
@@ -30,7 +30,7 @@ _MOST_VALUE = 200
 class Asked(BaseModel):
     """Which part of the item a page shows."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="ignore")
     stage: Annotated[str | None, Blank] = None
     children: Annotated[StageState | None, Blank] = None
     behind: int = -1

@@ -12,7 +12,7 @@ from treadle.errors import StoreError
 from treadle.event import WorkflowEvent
 from treadle.store import EventFilter, StateStore
 
-log = logging.getLogger("treadle.web")
+log: logging.Logger = logging.getLogger("treadle.web")
 
 _LOOK, _BUSY_LOOK = 0.2, 0.4
 """Seconds between two looks at the journal, so that a change made elsewhere shows within one; the other while much happens."""
@@ -26,8 +26,8 @@ class Change:
     """What has changed since somebody was last told; past a hundred items it only says that there is more."""
 
     def __init__(self) -> None:
-        self.cursor = 0
-        self.more = False
+        self.cursor: int = 0
+        self.more: bool = False
         self._items: dict[str, None] = {}
         self._stages: set[str] = set()
         self._kinds: set[str] = set()
@@ -57,8 +57,8 @@ class Listener:
     """A page that listens: what it has not been told yet, and whether there is any."""
 
     def __init__(self) -> None:
-        self.pending = Change()
-        self.news = asyncio.Event()
+        self.pending: Change = Change()
+        self.news: asyncio.Event = asyncio.Event()
 
     def tell(self, events: Iterable[WorkflowEvent], cursor: int, *, more: bool) -> None:
         """The page is told of these with its next message."""
@@ -87,7 +87,7 @@ class Live:
         self._listeners: set[Listener] = set()
         self._reader: asyncio.Task[None] | None = None
         self._cursor = 0
-        self.closed = False
+        self.closed: bool = False
 
     @property
     def is_full(self) -> bool:

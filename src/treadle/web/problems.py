@@ -27,7 +27,7 @@ from treadle.errors import (
 from treadle.web.context import render
 from treadle.web.paths import path_of
 
-log = logging.getLogger("treadle.web")
+log: logging.Logger = logging.getLogger("treadle.web")
 
 _STATUS: dict[type[TreadleError], int] = {
     ItemNotFound: 404,

@@ -106,7 +106,8 @@ class Server(uvicorn.Server):
         """Take no more requests, and end."""
         self._asked += 1
         self.should_exit = True
-        self.force_exit = self._asked > 1
+        if self._asked > 1:
+            self.force_exit = True
         self._live.close()
         self.on_stop()
 

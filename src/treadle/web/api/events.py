@@ -11,7 +11,7 @@ from treadle.store import EventFilter
 from treadle.web.api.item_shapes import JournalShape
 from treadle.web.context import Store, Viewer
 
-router = APIRouter(tags=["events"])
+router: APIRouter = APIRouter(tags=["events"])
 
 
 @router.get("/events")

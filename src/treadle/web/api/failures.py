@@ -9,7 +9,7 @@ from treadle.web import operating
 from treadle.web.api.item_shapes import DoneShape, FailuresShape, RetryManyBody
 from treadle.web.context import Operator, Store, Viewer
 
-router = APIRouter(prefix="/failures", tags=["failures"])
+router: APIRouter = APIRouter(prefix="/failures", tags=["failures"])
 _NAMED = 20
 
 

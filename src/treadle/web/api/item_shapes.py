@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,7 +15,7 @@ from treadle.state import ItemPhase, StageState
 class Shape(BaseModel):
     """Made from a read model."""
 
-    model_config = ConfigDict(from_attributes=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(from_attributes=True)
 
 
 class CellShape(Shape):
@@ -219,7 +219,7 @@ class StatsShape(BaseModel):
 class Reasoned(BaseModel):
     """Why; kept in the journal with who did it."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
     reason: str = Field(min_length=1, max_length=2000)
 
 

@@ -32,7 +32,7 @@ from treadle.web.api.item_shapes import (
 from treadle.web.asked import AskedItems
 from treadle.web.context import Operator, Store, Viewer
 
-router = APIRouter(prefix="/items", tags=["items"])
+router: APIRouter = APIRouter(prefix="/items", tags=["items"])
 _ONE = "/{item_id:segment}"
 _STAGE = _ONE + "/stages/{stage}"
 Limit = Annotated[int, Query(ge=1, le=500)]

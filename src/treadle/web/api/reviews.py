@@ -22,7 +22,7 @@ from treadle.web.api.review_shapes import (
 from treadle.web.context import Inbox, Operator, Reviewer, Store, Viewer
 from treadle.web.review_query import Asked, review_filter
 
-router = APIRouter(prefix="/reviews", tags=["reviews"])
+router: APIRouter = APIRouter(prefix="/reviews", tags=["reviews"])
 _ONE = "/{item_id:path}/{stage}"
 
 

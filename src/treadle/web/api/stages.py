@@ -14,7 +14,7 @@ from treadle.web.api.item_shapes import (
 from treadle.web.context import Viewer
 from treadle.web.overall import Overall, report_of
 
-router = APIRouter(prefix="/stages", tags=["stages"])
+router: APIRouter = APIRouter(prefix="/stages", tags=["stages"])
 
 
 @router.get("")

@@ -8,7 +8,7 @@ from treadle.web.api.item_shapes import PaceShape, StageFiguresShape, StatsShape
 from treadle.web.context import Viewer
 from treadle.web.overall import Overall
 
-router = APIRouter(tags=["stats"])
+router: APIRouter = APIRouter(tags=["stats"])
 
 
 @router.get("/stats")

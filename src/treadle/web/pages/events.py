@@ -14,7 +14,7 @@ from treadle.web.asked import Blank, Word
 from treadle.web.context import Store, Viewer, render
 from treadle.web.telling import tell
 
-router = APIRouter()
+router: APIRouter = APIRouter()
 _PAGE = 100
 _KNOWN = ("item", "stage", "kind")
 _Kind = Annotated[EventKind | None, Blank]

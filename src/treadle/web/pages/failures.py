@@ -12,7 +12,7 @@ from treadle.state import StageState
 from treadle.store import StateStore
 from treadle.web.context import Store, Viewer, render
 
-router = APIRouter()
+router: APIRouter = APIRouter()
 _FRESH = 0.5
 _MOST = 200
 

@@ -21,7 +21,7 @@ from treadle.web.review_view import ANSWERED, editing, review_view
 from treadle.web.shown import shown
 from treadle.web.templating import visible
 
-router = APIRouter()
+router: APIRouter = APIRouter()
 _ONE = "/{item_id:path}/{stage}"
 _PAGE = 50
 

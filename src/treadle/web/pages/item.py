@@ -15,7 +15,7 @@ from treadle.web.artefacts import preview
 from treadle.web.context import Store, Viewer, render
 from treadle.web.item_view import Asked, item_values
 
-router = APIRouter()
+router: APIRouter = APIRouter()
 _ONE = "/{item_id:segment}"
 # A picture or PDF comes from whoever made it: nothing in it may ask for anything else.
 _ALONE = {"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'", "Content-Disposition": "inline"}

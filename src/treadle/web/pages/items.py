@@ -14,7 +14,7 @@ from treadle.web.asked import AskedItems
 from treadle.web.context import Store, Viewer, render
 from treadle.web.weave import cells
 
-router = APIRouter()
+router: APIRouter = APIRouter()
 _KNOWN = ("prefix", "text", "stage", "state", "phase", "age")
 _PLACES = ("after", "before")
 _NARROW = 12

@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 from treadle.web.context import Viewer
 from treadle.web.live import Live, messages
 
-router = APIRouter()
+router: APIRouter = APIRouter()
 _BEAT = 15.0
 
 

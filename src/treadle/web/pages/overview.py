@@ -17,7 +17,7 @@ from treadle.web.overall import Everything, Overall
 from treadle.web.overall import overall as overall_of
 from treadle.web.telling import WORTH_TELLING, tell
 
-router = APIRouter()
+router: APIRouter = APIRouter()
 _TOLD = 14
 _GROUPS = 5
 _SPENDERS = 5

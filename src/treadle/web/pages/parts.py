@@ -7,7 +7,7 @@ from fastapi.responses import HTMLResponse
 
 from treadle.web.context import Viewer, render
 
-router = APIRouter()
+router: APIRouter = APIRouter()
 
 
 @router.get("/parts/header")

@@ -12,8 +12,9 @@ from treadle.web.door import OwnDoor, TooManyGuesses, peer_of
 from treadle.web.guard import SIGN_IN
 from treadle.web.paths import safe_next
 from treadle.web.problems import answer, wants_json
+from treadle.web.sessions import LONGEST
 
-router = APIRouter()
+router: APIRouter = APIRouter()
 
 
 def _door(request: Request) -> OwnDoor:
@@ -24,10 +25,10 @@ def _door(request: Request) -> OwnDoor:
 
 
 @router.get("/sign-in")
-async def sign_in_page(request: Request, next: str = "/") -> HTMLResponse:  # noqa: A002 - the query's name
+async def sign_in_page(request: Request, next: str = "") -> HTMLResponse:  # noqa: A002 - the query's name
     """Where a link that works once is exchanged for a session, or a token is given."""
     _door(request)
-    return render(request, "sign_in.html", next=safe_next(next), wrong=False)
+    return render(request, "sign_in.html", next=_target(request, next), wrong=False)
 
 
 @router.post("/sign-in")
@@ -38,7 +39,7 @@ async def sign_in(
 ) -> Response:
     """The token is exchanged for a session."""
     door = _door(request)
-    target = safe_next(next) if next else link(request, "/")
+    target = _target(request, next)
     try:
         found = await door.sign_in(token.strip(), peer_of(request))
     except TooManyGuesses as error:
@@ -54,14 +55,18 @@ async def sign_in(
         if wants_json(request)
         else RedirectResponse(target, 303)
     )
-    _set_cookie(request, response, door.cookie, cookie)
+    await door.sign_out(request)  # as whoever they were in this browser
+    # Behind a proxy with TLS, only the page knows that there is one.
+    is_secure = "https" in (request.url.scheme, request.headers.get("origin", "").partition(":")[0])
+    response.set_cookie(
+        door.cookie, cookie, max_age=LONGEST, path=link(request, "") or "/", secure=is_secure, httponly=True, samesite="strict"
+    )  # fmt: skip
     return response
 
 
-def _set_cookie(request: Request, response: Response, name: str, value: str) -> None:
-    response.set_cookie(
-        name, value, max_age=30 * 86_400, path=link(request, "") or "/", secure=request.url.scheme == "https", httponly=True, samesite="strict"
-    )  # fmt: skip
+def _target(request: Request, wanted: str) -> str:
+    """Where to go after signing in."""
+    return safe_next(wanted) if wanted else link(request, "/")
 
 
 @router.post("/sign-out")

@@ -15,7 +15,7 @@ from treadle.web.context import Inbox, Store, Viewer, render
 from treadle.web.dag import segments
 from treadle.web.overall import report_of
 
-router = APIRouter()
+router: APIRouter = APIRouter()
 _SHOWN = 8
 _WIDTH = 1000
 

@@ -13,6 +13,7 @@ let last = null; // the journal's cursor that this tab was told of
 let listening = null;
 let wait = 1000;
 let calm = null;
+let retry = null;
 let state = 'connecting';
 
 // What has changed since this page was last told.
@@ -78,6 +79,8 @@ function say(message) {
 }
 
 function listen() {
+  clearTimeout(retry);
+  listening?.close();
   const where = last === null ? `age=${(performance.now() / 1000 + 1).toFixed(1)}` : `after=${last}`;
   listening = new EventSource(`${url('/live')}?${where}`);
   listening.addEventListener('open', () => {
@@ -98,12 +101,12 @@ async function lost() {
   try {
     session = await refreshToken();
   } catch {
-    setTimeout(listen, wait);
+    retry = setTimeout(listen, wait);
     wait = Math.min(wait * 1.5, 5000);
     return;
   }
   if (session) {
-    setTimeout(listen, 200);
+    retry = setTimeout(listen, 200);
   } else {
     clearTimeout(calm);
     calm = null;
@@ -111,15 +114,15 @@ async function lost() {
   }
 }
 
-function again() {
-  if (listening?.readyState === EventSource.CLOSED) listen();
-}
-
 tabs.addEventListener('message', (event) => heard(event.data));
 sessions.addEventListener('message', () => {
-  if (listening) again();
-  else show('live');
+  // The stream that was there may still be that of who signed out.
+  if (listening && state === 'signed-out') listen();
+  if (!listening) show('live');
 });
+
+// Whoever sees this page is signed in, so tabs that were signed out can go on.
+sessions.postMessage('signed in');
 
 if (navigator.locks) {
   navigator.locks.request(`treadle-live${url('')}`, () => new Promise(listen));

@@ -13,7 +13,6 @@ if (secret) {
   });
   const said = await answer.json();
   if (answer.ok) {
-    new BroadcastChannel('treadle-session').postMessage('signed in');
     location.replace(said.next);
   } else {
     const refused = document.getElementById('refused');
