@@ -34,6 +34,7 @@ ANSWERED = {
 _EMBEDDED = 64 * 1024
 _EXACT = 2**53
 _DEEPEST = 8
+_MOST_DETAILS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,9 +209,10 @@ def _before(review: Review) -> Sequence[tuple[str, Shown]]:
 def _sources(case: ReviewCase) -> list[tuple[str, Any, str]]:
     """Name, value and where the whole of it is to be had."""
     details: Any = case.review.review.details
-    named: Mapping[str, Any] = details if isinstance(details, dict) else {} if details is None else {"asked with it": details}
+    is_split = isinstance(details, dict) and len(details) <= _MOST_DETAILS
+    named: Mapping[str, Any] = details if is_split else {} if details is None else {"asked with it": details}
     return [
-        *((name, value, "details") for name, value in list(named.items())[:20]),
+        *((name, value, "details") for name, value in named.items()),
         *((name, value, f"upstream.{name}") for name, value in case.upstream.items()),
         ("item", case.item, "item"),
     ]

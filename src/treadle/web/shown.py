@@ -14,6 +14,7 @@ MOST = 4_000
 """Characters of one value that a page shows unless it is asked for the whole."""
 _MOST_LINES = 400
 _CONTEXT = 2
+_MOST_FIELDS = 60
 _TELLING = re.compile(r"\A[^\n]*[A-Z0-9 ][^\n]*\Z")
 _SHORTEST, _LONGEST, _MOST_WORDS = 4, 80, 40
 
@@ -83,8 +84,9 @@ def _outlined(value: Any, indent: str) -> Iterator[str]:
         case list() if value:
             for part in value:
                 if isinstance(part, dict | list) and part:
-                    first, *rest = _outlined(part, f"{indent}  ")
-                    yield from (f"{indent}- {first[len(indent) + 2 :]}", *rest)
+                    lines = _outlined(part, f"{indent}  ")
+                    yield f"{indent}- {next(lines)[len(indent) + 2 :]}"
+                    yield from lines
                 else:
                     yield f"{indent}- {_word(part)}"
         case _:
@@ -103,12 +105,10 @@ def _under(name: str, part: Any, indent: str) -> Iterator[str]:
 
 
 def fields(value: Any, titles: dict[str, str]) -> Sequence[Field]:
-    """The fields of an object, each on its own; none for any other value."""
-    return [Field(titles.get(name) or sentence(name), _field(part), _is_plain(part)) for name, part in _first(value)]
-
-
-def _first(value: Any) -> Iterable[tuple[str, Any]]:
-    return list(value.items())[:_MOST_WORDS] if isinstance(value, dict) else ()
+    """The fields of an object, each on its own; none for any other value, and none where there are too many for a page."""
+    if not isinstance(value, dict) or len(value) > _MOST_FIELDS:
+        return ()
+    return [Field(titles.get(name) or sentence(name), _field(part), _is_plain(part)) for name, part in value.items()]
 
 
 def _is_plain(value: Any) -> bool:

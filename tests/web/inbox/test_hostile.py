@@ -81,6 +81,8 @@ async def test_ten_megabytes_are_cut_and_quick_and_to_be_had_whole(desk: Desk) -
     assert time.monotonic() - began < 3
     assert await desk.page.evaluate("document.documentElement.outerHTML.length") < 300_000
     await harmless(desk)
+    await desk.press("e")
+    await desk.says("too large to be edited here")
     whole = await desk.page.context.request.get(await desk.page.locator("#result a.all").first.get_attribute("href") or "")
     assert whole.headers["content-type"].startswith("text/plain")
     text = await whole.text()

@@ -28,7 +28,6 @@ async def test_what_somebody_else_decided_is_said_before_you_decide(desk: Desk, 
     await desk.open()
     reader = await desk.page.locator("#inbox").get_attribute("data-reader") or ""
     await desk.act(lambda inbox: inbox.decide("paper-1", "identify", Reject("too late"), reviewer=reader))
-    await desk.page.evaluate("document.body.dispatchEvent(new CustomEvent('treadle:changed', {detail: {items: ['paper-1']}}))")
     await desk.says("Meanwhile: rejected by")
     await expect(desk.page.locator("[data-act=approve]")).to_be_disabled()
     await desk.press("j")
@@ -101,7 +100,6 @@ async def test_what_is_asked_meanwhile_joins_the_queue(desk: Desk) -> None:
     await desk.open()
     await expect(desk.rows).to_have_count(8)
     await desk.act(lambda inbox: inbox.undo("paper-5", "identify"))
-    await desk.page.evaluate("document.body.dispatchEvent(new CustomEvent('treadle:changed', {detail: {items: ['paper-5']}}))")
     await expect(desk.rows).to_have_count(9)
 
 

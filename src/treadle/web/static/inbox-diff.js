@@ -4,6 +4,7 @@ import { visible } from './visible.js';
 
 const MOST = 2000;
 const CONTEXT = 2;
+const WIDEST = 2000;
 
 /**
  * Lines as [sign, text]; sign is '+', '-' or ' '.
@@ -77,6 +78,6 @@ function row(kind, sign, text) {
   const mark = document.createElement('span');
   mark.className = 'sign';
   mark.textContent = sign === '-' ? '−' : sign;
-  line.append(mark, visible(text));
+  line.append(mark, visible(text.length > WIDEST ? `${text.slice(0, WIDEST)}… (${text.length.toLocaleString('en')} characters)` : text));
   return line;
 }

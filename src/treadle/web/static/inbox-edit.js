@@ -3,6 +3,7 @@
 import { url } from './http.js';
 import { showDifference } from './inbox-diff.js';
 import { draftOf, dropDraft, keepDraft } from './inbox-drafts.js';
+import { notice } from './inbox-notices.js';
 import { library, openEditor } from './inbox-form.js';
 import { told } from './inbox-queue.js';
 import { visible } from './visible.js';
@@ -12,6 +13,8 @@ const WORDS = {
   reject: { label: 'Why reject?', send: 'Reject' },
   changes: { label: 'What should the next attempt do better?', send: 'Ask again' },
 };
+
+const LARGEST = 3_000_000; // characters that the server takes, with some room
 
 let editor = null;
 let awaited = 0;
@@ -48,7 +51,10 @@ async function open(review, { focus = true } = {}) {
   about = review;
   const mine = review;
   given = await editingOf(review);
-  if (mine !== about || !given || editor) return;
+  if (mine !== about || !given || editor) return undefined;
+  if (given.text.length > LARGEST) {
+    return notice('large', 'This result is too large to be edited here; `treadle review edit` takes it from a file.');
+  }
   const draft = draftOf(review.key);
   const isMine = draft?.kind === 'edit';
   before = given.text;
@@ -64,6 +70,7 @@ async function open(review, { focus = true } = {}) {
   if (isMine && draft.digest !== review.digest) noteChange(draft);
   showDifference($('edit-diff'), before, editor.text());
   if (focus) editor.focus();
+  return undefined;
 }
 
 async function editingOf(review) {

@@ -5,6 +5,7 @@ import { quiet } from './inbox-claim.js';
 import { readOutbox, writeOutbox } from './inbox-drafts.js';
 
 const SLOWEST = 10_000;
+const PATIENCE = 20_000; // milliseconds after which an answer is taken for lost, and asked for again under the same key
 const NO_WAY_BACK = [400, 403, 404, 409, 413, 422];
 
 let entries = readOutbox();
@@ -63,7 +64,8 @@ export async function pump() {
 async function deliver(entry) {
   const path = `/api/v1/reviews/${encodeURIComponent(entry.key)}/${entry.act}`;
   await quiet();
-  const answer = await send('POST', path, entry.body ?? undefined, { 'Idempotency-Key': entry.id }).catch(() => null);
+  const sent = send('POST', path, entry.body ?? undefined, { 'Idempotency-Key': entry.id }).catch(() => null);
+  const answer = await Promise.race([sent, new Promise((resolve) => { setTimeout(resolve, PATIENCE, null); })]);
   if (answer && (answer.ok || NO_WAY_BACK.includes(answer.status) || answer.status === 500)) {
     wait = 500;
     heard.stuck('');
