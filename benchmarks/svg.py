@@ -50,7 +50,7 @@ def chart(title: str, lines: Mapping[str, Points], *, x_label: str, y_label: str
         colour, dash = _COLOURS[number % len(_COLOURS)], _DASHES[number % len(_DASHES)]
         path = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in points)
         out.append(f'<polyline fill="none" stroke="{colour}" stroke-width="2" stroke-dasharray="{dash}" points="{path}"/>')
-        x, y = points[-1]
+        x, y = points[-1][0], max(y for _, y in points[-3:])  # above the end of the line
         out.append(
             f'<text x="{across(x):.1f}" y="{up(y) - 8:.1f}" text-anchor="end" style="fill: {colour}">{escape(name)}</text>'
         )
@@ -58,7 +58,7 @@ def chart(title: str, lines: Mapping[str, Points], *, x_label: str, y_label: str
 
 
 def _ticks(xs: Sequence[float], *, log_x: bool) -> Sequence[float]:
-    most = 8
+    most = 10
     return xs if log_x or len(xs) <= most else [xs[len(xs) * place // most] for place in range(most)] + [xs[-1]]
 
 

@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from benchmarks import peers, results
+from benchmarks import curves, peers, results
 from benchmarks.__main__ import options
 from benchmarks.svg import chart
 from benchmarks.witness import Witness
@@ -46,6 +46,13 @@ def test_charts_are_well_formed_and_say_what_they_show() -> None:
     drawn = chart("a < b", {"one": [(1, 5), (1000, 50_000)], "two": [(1, 3), (1000, 3)]}, x_label="x", y_label="y", log_x=True)
     texts = [element.text for element in ET.fromstring(drawn).iter() if element.tag.endswith("text")]
     assert {"a < b", "x", "y", "one", "two", "50k", "1k"} <= set(texts)
+
+
+def test_the_charts_of_the_docs_are_those_of_the_kept_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = {file.name: file.read_text() for file in curves.DRAWN.glob("*.svg")}
+    monkeypatch.setattr(curves, "DRAWN", tmp_path)
+    curves.main(full=False, plot_only=True)
+    assert {name: (tmp_path / name).read_text() for name in ("in-flight.svg", "rows.svg")}.items() <= kept.items()
 
 
 @pytest.mark.may_block  # the witness has a connection of its own
