@@ -1,25 +1,30 @@
-"""Measure W1 to W4, W6, memory and loop lag beside the ceiling: ``python -m benchmarks [ITEMS]``; or ``inbox``, ``inbox-web``, ``pages``."""
+"""Measure Treadle beside the least that any engine could cost: ``python -m benchmarks --help``."""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-import json
+import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from statistics import median
 
+from benchmarks import curves, million, peers, results
 from benchmarks.ceiling import ceiling
 from benchmarks.inbox import REVIEWS, inbox
-from benchmarks.workloads import Lag, batched, chain, durable, fanned, in_memory
+from benchmarks.workloads import Lag, batched, chain, durable, fanned, follow, in_memory, witnessed
+from treadle.progress import watch
 
 ROUNDS = 3
 """The machine's mood changes within a run: everything is measured in turn, so often, and the median counts."""
 
-Figures = dict[str, list[float]]
+_WHAT = ("all", "inbox", "inbox-web", "pages", "looking", "curves", "plot")
 
 
 def process_ms(*arguments: str) -> float:
@@ -32,57 +37,90 @@ def process_ms(*arguments: str) -> float:
     return min(times)
 
 
-def main() -> None:
+def options(words: list[str] | None = None) -> argparse.Namespace:
     """What the command line asks for."""
-    if sys.argv[1:2] == ["inbox"]:
-        told(inbox(int(sys.argv[2]) if len(sys.argv) > 2 else REVIEWS), digits=2)
-    elif sys.argv[1:2] == ["inbox-web"]:
-        from benchmarks.inbox_web import inbox_web  # the web is an extra
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure Treadle beside its ceiling.")
+    parser.add_argument("what", nargs="?", default="all", help=f"one of {', '.join(_WHAT)}; all without it")
+    parser.add_argument("size", nargs="?", type=int, help="items (20,000), or reviews of an inbox (100,000)")
+    parser.add_argument("--million", type=int, metavar="ITEMS", default=50_000, help="size of W5; 0 leaves it out")
+    parser.add_argument("--full", action="store_true", help="W5 with 1,000,000 items, curves to 5,000,000 rows: takes an hour")
+    parser.add_argument("--peers", action="store_true", help="W1 on Burr, LangGraph, DBOS and huey too")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="keep the results, every round, as JSON")
+    parser.add_argument("--against", type=Path, metavar="FILE", help="say what moved beyond noise since a run that was kept")
+    given = parser.parse_args(words)
+    if given.what.isdigit():
+        given.what, given.size = "all", int(given.what)
+    if given.what not in _WHAT:
+        parser.error(f"{given.what!r} is none of {', '.join(_WHAT)}")
+    return given
 
-        told(inbox_web(int(sys.argv[2]) if len(sys.argv) > 2 else REVIEWS), digits=2)
-    elif sys.argv[1:2] == ["pages"]:
-        from benchmarks.pages import pages  # needs what the web needs
 
-        told(pages(int(sys.argv[2]) if len(sys.argv) > 2 else 20_000), digits=1)
-    elif sys.argv[1:2] == ["looking"]:
-        from benchmarks.looking import ITEMS, looking  # needs what the web needs
-
-        told(looking(int(sys.argv[2]) if len(sys.argv) > 2 else ITEMS), digits=1)
+def main() -> None:
+    """Measure, print, keep, compare."""
+    given = options()
+    if given.what in ("curves", "plot"):
+        curves.main(full=given.full, plot_only=given.what == "plot")
+        return
+    if given.what != "all":
+        figures = {label: [value] for label, value in asked(given.what, given.size).items()}
     else:
-        told(throughput(int(sys.argv[1]) if len(sys.argv) > 1 else 20_000), digits=0)
+        figures = throughput(given.size or 20_000, million.ITEMS if given.full else given.million)
+        if given.peers:
+            figures |= peers.peers(1)
+    print(results.table(figures))
+    if given.peers:
+        print(peers.ratios(figures))
+    if given.save is not None:
+        results.save(figures, given.save)
+    if given.against is not None:
+        print(results.compared(results.load(given.against), figures))
 
 
-def told(figures: dict[str, float], *, digits: int) -> None:
-    """Print the figures for people, and once more as JSON."""
-    for label, value in figures.items():
-        print(f"{label:<56}{value:>12,.{digits}f}")
-    print(json.dumps({label: round(value, 1 + digits) for label, value in figures.items()}))
+def asked(what: str, size: int | None) -> dict[str, float]:
+    """What only some want to know. What needs the web is loaded when it is asked for: the web is an extra."""
+    if what == "inbox":
+        return inbox(size or REVIEWS)
+    if what == "inbox-web":
+        from benchmarks.inbox_web import inbox_web
+
+        return inbox_web(size or REVIEWS)
+    if what == "pages":
+        from benchmarks.pages import pages
+
+        return pages(size or 20_000)
+    from benchmarks.looking import ITEMS, looking
+
+    return looking(size or ITEMS)
 
 
-def throughput(count: int) -> dict[str, float]:
-    """Everything in one run: figures of different runs say nothing about each other."""
-    seen: Figures = defaultdict(list)
+def throughput(count: int, many: int) -> dict[str, list[float]]:
+    """Everything in one run: figures of different runs say little about each other."""
+    seen: dict[str, list[float]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as name:
         for place in range(ROUNDS):
             folder = Path(name) / str(place)
             folder.mkdir()
             one_round(folder, count, seen)
+            watched(folder, count, seen)
         processes(folder, count, seen)
-    return {label: median(values) for label, values in seen.items()}
+        if many:
+            for label, value in million.million(Path(name), many).items():
+                seen[label].append(value)
+    return dict(seen)
 
 
-def one_round(folder: Path, count: int, seen: Figures) -> None:
+def one_round(folder: Path, count: int, seen: dict[str, list[float]]) -> None:
     """Each workload once, each beside its ceiling."""
     for in_flight, amount in ((1000, count), (10, count // 10), (1, count // 50)):
         path, lag = folder / f"w1-{in_flight}.db", Lag()
         top = ceiling(Path(tempfile.mkdtemp(dir=folder)), amount, in_flight)
-        rate = 5 * amount / asyncio.run(durable(chain(), path, amount, in_flight))
+        rate = 5 * amount / asyncio.run(witnessed(path, amount, in_flight))
         seen[f"W1 {in_flight} in flight, stages/s"].append(rate)
         seen[f"W1 {in_flight} in flight, ceiling"].append(top)
         seen[f"W1 {in_flight} in flight, share of the ceiling in %"].append(100 * rate / top)
         if in_flight == 1000:
             seen["W1 bytes an item"].append(path.stat().st_size / amount)
-            asyncio.run(durable(chain(), folder / "lag.db", amount, in_flight, lag))
+            asyncio.run(durable(chain(), folder / "lag.db", amount, in_flight, [lag.watch]))
             seen["W1 1000 in flight, loop lag p99, ms"].append(lag.p99())
     seen["W2 in memory, stages/s"].append(5 * count / asyncio.run(in_memory(chain(), count, 1000)))
     for children in (1_000, 10_000):
@@ -91,13 +129,54 @@ def one_round(folder: Path, count: int, seen: Figures) -> None:
     seen["W6 batches of 256 durable, items/s"].append(count / asyncio.run(durable(batched(), folder / "w6.db", count, 2048)))
 
 
-def processes(folder: Path, count: int, seen: Figures) -> None:
+def watched(folder: Path, count: int, seen: dict[str, list[float]]) -> None:
+    """What the progress bar costs W1, drawn on a terminal that nobody reads; and what a follower of all events does.
+
+    The processor's time is compared, of runs that follow each other: it is less moody than the clock.
+    """
+    costs = {}
+    for name, beside in (("alone", []), ("bar", [watch]), ("follower", [follow])):
+        with drawn():
+            began = time.process_time()
+            asyncio.run(durable(chain(), folder / f"{name}.db", count, 1000, beside))
+            costs[name] = time.process_time() - began
+    seen["W1 with the progress bar, cost in %"].append(100 * (costs["bar"] / costs["alone"] - 1))
+    seen["W1 with a follower of all events, cost in %"].append(100 * (costs["follower"] / costs["alone"] - 1))
+
+
+def processes(folder: Path, count: int, seen: dict[str, list[float]]) -> None:
     """What whole processes cost."""
     bare = process_ms("-c", "pass")
     seen["W4 import treadle, ms"].append(process_ms("-c", "import treadle") - bare)
+    seen["W4 treadle --help, ms"].append(process_ms("-m", "treadle.cli", "--help"))
     seen["W4 treadle status, ms"].append(process_ms("-m", "treadle.cli", "status", "--store", str(folder / "w1-1.db")))
+    seen["W4 one item as a process, ms"].append(process_ms("-m", "benchmarks.memory", "1"))
     peak = subprocess.run([sys.executable, "-m", "benchmarks.memory", str(10 * count)], check=True, capture_output=True)
     seen[f"Peak memory of {10 * count} items from a generator, MB"].append(float(peak.stdout))
+
+
+@contextmanager
+def drawn() -> Iterator[None]:
+    """Inside, standard error is a terminal of which everything is thrown away."""
+    import pty
+
+    shown, drawn_on = pty.openpty()
+
+    def swallow() -> None:
+        with suppress(OSError):
+            while os.read(shown, 65_536):
+                pass
+
+    reader, before = threading.Thread(target=swallow), sys.stderr
+    sys.stderr = os.fdopen(drawn_on, "w")
+    reader.start()
+    try:
+        yield
+    finally:
+        sys.stderr.close()
+        sys.stderr = before
+        reader.join()
+        os.close(shown)
 
 
 if __name__ == "__main__":

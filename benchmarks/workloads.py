@@ -5,27 +5,43 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.witness import EVERY, Witness
 from treadle import Engine, FanOut, MemoryStateStore, StageState, StateStore, SubTask, Workflow, open_store
+
+Beside = Callable[[Engine, StateStore], Coroutine[Any, Any, None]]
+"""What runs beside an engine until it is cancelled."""
 
 STAGES = ("one", "two", "three", "four", "five")
 
 
-def chain() -> Workflow:
-    """W1: five linear stages that return ``{"n": i}``."""
+def chain(witness: Witness | None = None) -> Workflow:
+    """W1: five linear stages that return ``{"n": i}``; a ``witness`` looks at what some of them build on."""
     workflow = Workflow("chain")
     for name, before in zip(STAGES, (None, *STAGES), strict=False):
-
-        async def body(item: dict[str, Any]) -> dict[str, int]:
-            return {"n": item["n"]}
-
+        body = _plain() if witness is None or before is None else _looking(witness, before)
         body.__name__ = name
         workflow.stage(after=[before] if before else [])(body)
     return workflow
+
+
+def _plain() -> Any:
+    async def body(item: dict[str, Any]) -> dict[str, int]:
+        return {"n": item["n"]}
+
+    return body
+
+
+def _looking(witness: Witness, before: str) -> Any:
+    async def body(item: dict[str, Any]) -> dict[str, int]:
+        if item["n"] % EVERY == 0:
+            witness.look(item["id"], before)
+        return {"n": item["n"]}
+
+    return body
 
 
 def fan() -> Workflow:
@@ -70,7 +86,7 @@ class Lag:
     def __init__(self) -> None:
         self.seen: list[float] = []
 
-    async def watch(self) -> None:
+    async def watch(self, engine: Engine, store: StateStore) -> None:
         """Look until cancelled."""
         while True:
             began = time.perf_counter()
@@ -82,28 +98,42 @@ class Lag:
         return sorted(self.seen)[len(self.seen) * 99 // 100]
 
 
-async def moved(workflow: Workflow, store: StateStore, count: int, in_flight: int, lag: Lag | None = None) -> float:
-    """Seconds to move all items; asserts that every stage of every item is completed."""
-    watching = asyncio.create_task(lag.watch()) if lag is not None else None
-    began = time.perf_counter()
+async def moved(workflow: Workflow, store: StateStore, count: int, in_flight: int, beside: Sequence[Beside] = ()) -> float:
+    """Seconds to move all items, with something beside it; asserts that every stage of every item is completed."""
     async with Engine(workflow, store) as engine:
+        others = [asyncio.create_task(other(engine, store)) for other in beside]
+        began = time.perf_counter()
         await engine.run(items(count), concurrency=in_flight)
-    elapsed = time.perf_counter() - began
-    if watching is not None:
-        watching.cancel()
-        with suppress(asyncio.CancelledError):
-            await watching
+        elapsed = time.perf_counter() - began
+        for other in others:
+            other.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
     counts = await store.counts()
     assert all(states == {StageState.COMPLETED: count} for states in counts.stages.values()), counts
     return elapsed
 
 
-async def durable(workflow: Workflow, path: Path, count: int, in_flight: int, lag: Lag | None = None) -> float:
+async def durable(workflow: Workflow, path: Path, count: int, in_flight: int, beside: Sequence[Beside] = ()) -> float:
     """The same on a file, with every commit synced to the disk."""
     async with open_store(path) as store:
         con: sqlite3.Connection = store._writer._con  # type: ignore[attr-defined]  # noqa: SLF001 - a fast figure must not be a lie
         assert (con.execute("PRAGMA synchronous").fetchone(), con.execute("PRAGMA journal_mode").fetchone()) == ((2,), ("wal",))
-        return await moved(workflow, store, count, in_flight, lag)
+        return await moved(workflow, store, count, in_flight, beside)
+
+
+async def witnessed(path: Path, count: int, in_flight: int, beside: Sequence[Beside] = ()) -> float:
+    """W1 on a file; asserts too that what a stage builds on is on disk when it starts."""
+    witness = Witness(path)
+    try:
+        return await durable(chain(witness), path, count, in_flight, beside)
+    finally:
+        witness.close()
+
+
+async def follow(engine: Engine, store: StateStore) -> None:
+    """Read every event as it comes, as a page of live events does."""
+    async for _ in engine.events(follow=True):
+        pass
 
 
 async def in_memory(workflow: Workflow, count: int, in_flight: int) -> float:

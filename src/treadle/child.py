@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 from treadle.attempt import Call, Subject, Surroundings
 from treadle.definition import Definition
 from treadle.executor import Threads
+from treadle.memory import limited
 from treadle.state import AttemptRow, Ended, ItemState, StageRow, StageState, SubtaskBoard, SubtaskRow
 from treadle.workflow import Workflow
 
@@ -100,7 +101,12 @@ async def _attempt(surroundings: Surroundings, job: dict[str, Any], answers: Bin
 
     past = [AttemptRow(*fields)._replace(how=Ended(fields[5])) for fields in job["history"]]
     subject = Subject(surroundings.flow, state, progress)
-    return list(await Call(surroundings, subject, (name, seq), row, history=past, texts=job["texts"]).run())
+    memory = surroundings.flow.stages[name].memory
+    with limited(memory):
+        attempt = await Call(surroundings, subject, (name, seq), row, history=past, texts=job["texts"]).run()
+    if memory is not None and (attempt.error or "").startswith(MemoryError.__name__):
+        attempt = attempt._replace(error=f"MemoryError: the attempt wanted more than memory={memory} MiB")
+    return list(attempt)
 
 
 def _untimed(flow: Definition) -> Definition:

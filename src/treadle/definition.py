@@ -38,6 +38,7 @@ class StageDefinition:
         rate: so many calls in so many seconds, at most.
         batch, batch_wait: how many items one call takes, and how many seconds the first of them waits for the others.
         executor, handler_executor: where body and handler run.
+        memory: MiB an attempt in a worker process may take.
         gate, review: who judges its attempts, and when a person does.
     """
 
@@ -67,6 +68,7 @@ class StageDefinition:
     """Whether an attempt is no more than one call on the event loop: no hooks, no time limit, no gate, no other executor."""
     gate: QualityGate | None = None
     review: ReviewPolicy = ReviewPolicy.NEVER
+    memory: int | None = None
     judged: bool = False
     """Whether a completed attempt may come to anything but a completed stage."""
     # What almost every attempt says, made once: an item has ten of these, and the collector looks at each that is alive.

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
-from treadle import decide
+from treadle import decide, memory
 from treadle.arrival import new_item
 from treadle.attempt import Surroundings
 from treadle.batches import Batches
@@ -38,9 +38,7 @@ log: logging.Logger = logging.getLogger("treadle.engine")
 _MAX_NOTES = 6
 _FOLLOW = 0.25
 """Seconds after which a follower of the journal looks for what other processes wrote."""
-
-
-_OPEN = frozenset({StageState.PENDING, StageState.RUNNING})
+_PENDING, _RUNNING = StageState.PENDING, StageState.RUNNING
 
 
 class Engine:
@@ -92,6 +90,7 @@ class Engine:
             stack.callback(threads.close)
             processes = None
             if any(PROCESS in (s.executor, s.handler_executor) for s in self._flow.stages.values()):
+                _tell_unlimited(self._flow)
                 processes = Processes(self._workflow.origin, self._flow.name)
                 stack.push_async_callback(processes.close)
             limits = Limits(self._flow)
@@ -268,11 +267,10 @@ class Engine:
 
     def _observe(self, state: ItemState, change: Transition) -> None:
         for row in change.stages:
-            if row.state not in _OPEN:
+            if row.state is not _PENDING and row.state is not _RUNNING:
                 self._attempts += 1
-        for child in change.subtasks:
-            if child.state not in _OPEN:
-                self._attempts += 1
+        if change.subtasks:
+            self._attempts += sum(child.state is not _PENDING and child.state is not _RUNNING for child in change.subtasks)
         for observer in self._observers:
             observer(state, change)
         for news in self._followers:
@@ -349,6 +347,12 @@ class Engine:
             self._worker.poke()
         for news in self._followers:
             news.set()
+
+
+def _tell_unlimited(flow: Definition) -> None:
+    names = [stage.name for stage in flow.stages.values() if stage.memory is not None]
+    if names and not memory.CAN_LIMIT:
+        log.warning("this system cannot limit the memory of a process: memory= of %s is not kept", ", ".join(names))
 
 
 def _check_concurrency(where: str, concurrency: int) -> None:

@@ -23,7 +23,7 @@ from treadle.stage import Stage, StageFunction
 _NAME = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 OPTIONS = frozenset(
     {
-        "after", "batch", "batch_wait", "executor", "gate", "limit", "priority", "rate", "retry", "review", "timeout", "uses", "version",
+        "after", "batch", "batch_wait", "executor", "gate", "limit", "memory", "priority", "rate", "retry", "review", "timeout", "uses", "version",
         "when",
     }
 )  # fmt: skip
@@ -288,6 +288,11 @@ def _of_one(body: Signature) -> Signature:
 
 def _check_executor(reading: _Reading, findings: _Findings) -> None:
     name, executor = reading.draft.name, reading.draft.options.get("executor")
+    if (memory := reading.draft.options.get("memory")) is not None:
+        if type(memory) is not int or memory < 1:
+            findings.add(f"stage {name!r} has memory={memory!r}; give a whole number of MiB, 1 or more")
+        if executor != PROCESS:
+            findings.add(f"stage {name!r} has memory= without executor='process': only a process of its own can be limited")
     if executor is None:
         return
     if executor not in EXECUTORS:
@@ -375,6 +380,7 @@ def _build(reading: _Reading, readings: Mapping[str, _Reading], codec: Codec) ->
         batch_wait=options.get("batch_wait", _BATCH_WAIT),
         executor=executor,
         handler_executor=handler_executor,
+        memory=options.get("memory"),
         version=options.get("version"),
         priority=options.get("priority", 0),
         asks_leave=reading.when is not None or (is_limited and options.get("batch") is None),

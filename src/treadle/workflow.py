@@ -46,6 +46,7 @@ class StageOptions(TypedDict, total=False):
         batch: call the body with lists of up to so many items; it returns a list with a result, or an exception, for each.
         batch_wait: seconds the first item of a batch waits for the others; 0.05 without.
         executor: ``inline`` (the event loop; async functions), ``thread`` (plain functions) or ``process``.
+        memory: MiB that an attempt in a worker process may take; Linux keeps that limit, macOS and Windows cannot.
         version: a name for what the code does now; kept with what it made.
         priority: of what could start at the same time, the higher starts first: it adds to that of the item.
     """
@@ -62,6 +63,7 @@ class StageOptions(TypedDict, total=False):
     batch: int | None
     batch_wait: float
     executor: str | None
+    memory: int | None
     version: str | None
     priority: int
 

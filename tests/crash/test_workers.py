@@ -155,6 +155,50 @@ def test_pausing_stops_the_claims_and_draining_ends_the_workers(app: Path, store
     check_invariants(store)
 
 
+ASKING = """
+from treadle import ReviewPolicy, Workflow
+
+flow = Workflow("asking")
+
+@flow.stage(review=ReviewPolicy.ALWAYS)
+async def work(item):
+    return 1
+
+@flow.stage
+async def then(item, work):
+    return work
+"""
+PERSON = """
+import asyncio, sys
+from treadle import Approve, Inbox, open_store
+
+async def main():
+    async with open_store(sys.argv[1]) as store:
+        await Inbox(store).decide("x", "work", Approve(), reviewer="ann")
+
+asyncio.run(main())
+"""
+
+
+def test_a_person_in_one_process_sets_work_in_another_free_within_a_second(store: Path, tmp_path: Path) -> None:
+    app, person = tmp_path / "asking.py", tmp_path / "person.py"
+    app.write_text(ASKING)
+    person.write_text(PERSON)
+    with working(app, store) as process:
+        is_up(store)
+        add(store, {"id": "x"})
+        until(lambda: states(store, "work").get("x") == "awaiting_review")
+        assert ran(person, store).returncode == 0
+        until(lambda: states(store, "then").get("x") == "completed")
+        ((decided, went_on),) = sql(
+            store, "SELECT r.decided, s.updated FROM reviews r, stages s JOIN names n ON n.id = s.stage WHERE n.name = 'then'"
+        )  # fmt: skip
+        assert 0 < went_on - decided < 1_000_000
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+    check_invariants(store)
+
+
 async def test_a_worker_that_was_taken_for_dead_comes_back_as_a_new_one(tmp_path: Path) -> None:
     flow = Workflow("back")
 

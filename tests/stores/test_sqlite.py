@@ -24,6 +24,8 @@ from treadle import (
     Workflow,
     open_store,
 )
+from treadle.state import ItemPhase
+from treadle.store import Filter
 from treadle.testing import StateStoreContract
 
 SEED = """
@@ -256,3 +258,30 @@ async def test_a_definition_or_event_that_is_no_json_is_told_as_damage(tmp_path:
     async with SqliteStateStore.open(path) as store:
         with pytest.raises(StoreCorrupt, match=r"d\.db: something in it cannot be read"):
             await read(store)
+
+
+@pytest.mark.may_block  # it watches the store's own connection
+async def test_a_page_of_what_is_rare_looks_at_little(tmp_path: Path) -> None:
+    flow = Workflow("many")
+
+    @flow.stage
+    async def work(item: dict[str, Any]) -> None:
+        if item["id"] == "i7":
+            raise ValueError("no luck")
+
+    async with SqliteStateStore.open(tmp_path / "s.db") as store:
+        await Engine(flow, store).run([{"id": f"i{n}"} for n in range(3_000)], concurrency=1000)
+        steps = [0]
+        assert store._reader is not None
+        store._reader.set_progress_handler(lambda: steps.__setitem__(0, steps[0] + 1), 100)
+        for wanted, ids in (
+            (Filter("work", StageState.SKIPPED), []),
+            (Filter("work", StageState.FAILED), ["i7"]),
+            (Filter(state=StageState.FAILED), ["i7"]),
+            (Filter("work", StageState.COMPLETED), None),
+            (Filter(phase=ItemPhase.FAILED), ["i7"]),
+        ):
+            steps[0] = 0
+            found = [item.id for item in await store.page(wanted, None, 50)]
+            assert ids is None or found == ids
+            assert steps[0] < 100, wanted

@@ -105,6 +105,37 @@ async def test_a_time_limit_ends_the_process_of_code_that_ignores_it(tmp_path: P
         assert (await engine.run([{"id": "b"}])).completed == 1
 
 
+async def test_an_attempt_that_wants_too_much_memory_fails_by_name_and_the_next_one_runs(tmp_path: Path) -> None:
+    body = 'return len(bytearray((400 if item["id"] == "greedy" else 1) * 1024 * 1024))'
+    module = app(tmp_path, body, options=", memory=200")
+    async with asyncio.timeout(30), Engine(module.flow, MemoryStateStore()) as engine:
+        assert (await engine.run([{"id": "greedy"}])).failed == 1
+        assert await error_of(engine, "greedy") == "MemoryError: the attempt wanted more than memory=200 MiB"
+        assert (await engine.run([{"id": "modest"}])).completed == 1
+
+
+async def test_a_system_that_cannot_limit_memory_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("treadle.memory.CAN_LIMIT", False)
+    module = app(tmp_path, "return 1", options=", memory=200")
+    async with Engine(module.flow, MemoryStateStore()):
+        assert "cannot limit the memory of a process: memory= of work is not kept" in caplog.text
+
+
+def test_a_memory_limit_needs_a_process_and_a_size() -> None:
+    flow = Workflow("limits")
+
+    @flow.stage(memory=0)
+    def work(item: dict[str, str]) -> int:
+        return 1
+
+    with pytest.raises(treadle.InvalidWorkflow) as caught:
+        flow.validate()
+    assert any("give a whole number of MiB" in problem for problem in caught.value.problems)
+    assert any("only a process of its own can be limited" in problem for problem in caught.value.problems)
+
+
 async def test_cancelling_an_item_ends_its_process(tmp_path: Path) -> None:
     module = app(tmp_path, 'tell("pid")\n    time.sleep(600)')
     async with asyncio.timeout(30), Engine(module.flow, MemoryStateStore()) as engine:

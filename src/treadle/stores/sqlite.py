@@ -69,6 +69,7 @@ from treadle.stores.sqlite_rows import (
 from treadle.stores.sqlite_schema import connect, mapping_errors, open_file
 from treadle.stores.sqlite_starts import Start, Starts
 from treadle.stores.sqlite_writer import Writer
+from treadle.stores.undo import Undo
 
 T = TypeVar("T")
 
@@ -105,7 +106,7 @@ class SqliteStateStore(StateStore):
         self._files: ArtefactFiles | ArtefactMemory = ArtefactMemory() if path == ":memory:" else ArtefactFiles.of(path)
         self._names = Names()
         self._names.read(con)
-        self._starts = Starts()
+        self._starts = Starts(Undo())
         self._writer: Writer | NoWriter = (
             NoWriter(path) if read_only else Writer(con, path, self._starts, self._write_changes, self._write_starts)
         )
@@ -468,9 +469,10 @@ class SqliteStateStore(StateStore):
         where, values = sqlite_looking.conditions(wanted)
         if after is not None:
             where.append("i.key > :after")
-        query = f"SELECT i.id FROM items i WHERE {' AND '.join(where) or '1'} ORDER BY i.key LIMIT :limit"
 
         def act(con: Con) -> list[ItemState]:
+            source, key = sqlite_looking.source(con, wanted, values)
+            query = f"SELECT i.id FROM {source} WHERE {' AND '.join(where) or '1'} ORDER BY {key} LIMIT :limit"
             keys = [row[0] for row in con.execute(query, values | {"after": after, "limit": limit})]
             found = read_items(con, self._names, keys, subtasks=False)
             return [sqlite_looking.listed(item, key) for key, item in found.items()]

@@ -32,7 +32,9 @@ def conditions(wanted: Filter) -> tuple[list[str], dict[str, Any]]:
         where.append("substr(i.key, 1, length(:prefix)) = :prefix AND i.key >= :least AND i.key < :beyond")
         values |= {"prefix": wanted.prefix, "least": wanted.prefix, "beyond": wanted.prefix + "\U0010ffff"}
     if wanted.phase is not None:
-        where.append("i.phase = :phase AND i.payload IS NOT NULL")
+        # SQLite does not look into a bound value to see that the index of all but completed items will do.
+        open_only = "" if wanted.phase is ItemPhase.COMPLETED else " AND i.phase <> 1"
+        where.append(f"i.phase = :phase AND i.payload IS NOT NULL{open_only}")
         values["phase"] = PHASE_CODE[wanted.phase]
     if wanted.state is not None:
         values["state"] = CODE_OF[wanted.state]
@@ -76,6 +78,12 @@ def listing(con: sqlite3.Connection, names: Names, wanted: Filter, after: str | 
     query = f"SELECT i.id, i.key FROM ({candidates}) c CROSS JOIN items i ON i.id = c.item WHERE {' AND '.join(where) or 1}"
     rows = con.execute(f"{query} ORDER BY +i.key {order} LIMIT :limit", values).fetchall()
     return Listing(_bare(con, names, [row[0] for row in rows]), rows[-1][1] if len(rows) == limit else None)
+
+
+def source(con: sqlite3.Connection, wanted: Filter, values: dict[str, Any]) -> tuple[str, str]:
+    """What a page is selected from, and what it is ordered by so that SQLite does not walk over all items."""
+    candidates = _candidates(con, wanted, values)
+    return ("items i", "i.key") if candidates is None else (f"({candidates}) c CROSS JOIN items i ON i.id = c.item", "+i.key")
 
 
 def _look(wanted: Filter) -> int:
