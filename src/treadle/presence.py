@@ -50,14 +50,14 @@ class DeathWatch:
         self._seen: dict[int, tuple[int, float]] = {}
         self._doubted: dict[int, float] = {}
         self._heard: float | None = None
-        self._since = clock()
-        """Since when silence counts."""
+        self._deaf = 0.0
+        """Seconds that do not count, since nobody could be heard in them."""
 
     def heard(self) -> None:
         """This process's own heartbeat has just been written; called from the heart's thread."""
         now = self._clock()
-        if self._is_late(now):
-            self._since = now
+        if self._heard is not None and self._is_late(now):
+            self._deaf += now - self._heard - self._lease / 3
         self._heard = now
 
     def _is_late(self, now: float) -> bool:
@@ -68,7 +68,8 @@ class DeathWatch:
         """Whether others may have what that worker holds."""
         if is_gone(worker.who):
             return True
-        now = self._clock()
+        steady = self._clock()
+        now = steady - self._deaf
         known = self._seen.get(worker.number)
         if known is None or known[0] != worker.beat:
             self._seen[worker.number] = (worker.beat, now)
@@ -76,12 +77,12 @@ class DeathWatch:
             if known is None and abs(now_us() - worker.beat) > self._lease * 1_000_000:
                 self._doubted[worker.number] = now
             return False
-        return not self._is_late(now) and now - max(known[1], self._since) > self._lease
+        return not self._is_late(steady) and now - known[1] > self._lease
 
     @property
     def doubts(self) -> bool:
         """Whether somebody looks dead by the clock of the day, and must be watched for a lease before that is certain."""
-        now = self._clock()
+        now = self._clock() - self._deaf
         return any(now - since <= self._lease + _MARGIN for since in self._doubted.values())
 
 
