@@ -317,7 +317,7 @@ def lagging(path: str, side: str, lag: str, lease: float) -> None:
     @flow.stage(limit=3)
     async def a(item: Item) -> int:
         witness.tell("ran", item["id"], "a")
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.2)
         return 1
 
     @flow.stage

@@ -28,7 +28,7 @@ TRIES = 3
 
 def crew(bench: Bench, folder: Path, lease: float, *twists: Twist) -> list[Forked]:
     """Two workers of different hosts in the middle of slow work, each of which writes the longest lag of its loop."""
-    bench.start(folder, "fill", folder / "s.db", 50).finish()
+    bench.start(folder, "fill", folder / "s.db", 90).finish()
     made = [
         bench.start(
             folder,
@@ -41,7 +41,8 @@ def crew(bench: Bench, folder: Path, lease: float, *twists: Twist) -> list[Forke
         )
         for n in range(2)
     ]
-    until(lambda: all(Witness(folder / f"side{n}").lines() for n in range(2)))
+    until(lambda: len(sql(folder / "s.db", "SELECT 1 FROM workers")) == 2)
+    until(lambda: any(Witness(folder / f"side{n}").lines() for n in range(2)))
     return made
 
 
@@ -102,7 +103,7 @@ def test_a_stopped_writer_is_named_and_waited_for(bench: Bench, tally: Tally, wa
     folder = bench.folder()
     store = folder / "s.db"
     bench.start(folder, "fill", store, 20).finish()
-    stopped = bench.start(folder, "work", store, folder / "side", LEASE, twists=[("stop_in_commit", 8)])
+    stopped = bench.start(folder, "work", store, folder / "side", LEASE, twists=[("stop_in_commit", 4)])
     until(lambda: Path(f"/proc/{stopped.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
     other = bench.start(folder, "work", store, folder / "other", LEASE, twists=[("elsewhere", "far")])
     # The kernel may pass over a lock while others come and go.
