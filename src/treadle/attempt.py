@@ -40,7 +40,6 @@ GRACE = 0.5
 """Seconds a coroutine has to end by itself when its time is over, before it is left behind."""
 
 _PLAIN = Codec(ANY)
-_ONLY_ITEM = (ITEM,)
 _OTHER_OUTCOMES = (Skipped, AwaitingReview, FanOut)
 
 OnProgress = Callable[[str, str | None, int, float, str | None], None]
@@ -148,7 +147,9 @@ class Call:
             if self._raised is not None:
                 return self._failed(self._raised, began)
             if self._stage.bare:
-                return self._ended(await self.invoke(self._signature, None), began)
+                signature = self._signature
+                value = signature.function(self._subject.item) if signature.only_item else self.invoke(signature, None)
+                return self._ended(await value, began)
             if self._executor == PROCESS and self._surroundings.processes is not None:
                 return await self._in_process(began)
             attempt: AttemptRow = await self._within_time(self._judged(began))
@@ -172,7 +173,7 @@ class Call:
 
     def invoke(self, signature: Signature, outcome: Any) -> Any:
         """What the function returns: for an async one, a coroutine."""
-        if signature.sources == _ONLY_ITEM:
+        if signature.only_item:
             return signature.function(self._subject.item)
         return signature.call(self._values(signature, outcome))
 
@@ -332,18 +333,12 @@ class Call:
 
     def _of(self, began: int, how: Ended, artefact: str | None = None, summary: str | None = None) -> AttemptRow:
         row = self._row
+        if self._ctx is None and not row.reruns:
+            return AttemptRow(row.stage, self._unit[1], row.attempt, began, now_us(), how, artefact, summary)
         return AttemptRow(
-            row.stage,
-            self._unit[1],
-            row.attempt,
-            began,
-            now_us(),
-            how,
-            artefact,
-            summary,
-            metrics=None if self._ctx is None else self._metrics(),
-            run=row.reruns,
-        )
+            row.stage, self._unit[1], row.attempt, began, now_us(), how, artefact, summary,
+            metrics=None if self._ctx is None else self._metrics(), run=row.reruns,
+        )  # fmt: skip
 
     def _encoded(self, value: Any) -> str:
         try:

@@ -359,23 +359,25 @@ class ItemCodec:
         Raises:
             InvalidItem: no id, a bad one, or content that does not fit the type or is not JSON.
         """
-        name = "it" if self.annotation is ANY else getattr(self.annotation, "__name__", "it")
         try:
             raw = item["id"] if isinstance(item, dict) else item.id
         except (KeyError, AttributeError):
+            name = "it" if self.annotation is ANY else getattr(self.annotation, "__name__", "it")
             raise InvalidItem(f"an item has no id: {_shown(item)}; give {name} a field `id`") from None
         except Exception as error:
             raise InvalidItem(f"an item's id cannot be read: {type(error).__name__}: {error}") from error
         identity = item_id(raw)
         try:
-            text = self._codec.encode(item, f"item {identity!r}")
+            return identity, self._codec.encode(item, "")
         except InvalidArtefact as error:
+            told = InvalidArtefact(f"item {identity!r}", error.problems)
             hint = "" if self.annotation is not ANY else "; say what items are with Workflow(..., item=YourType)"
-            raise InvalidItem(f"{error}{hint}") from error
-        return identity, text
+            raise InvalidItem(f"{told}{hint}") from error
 
     def decode(self, identity: str, text: str) -> Any:
         """The item of stored JSON text; raises ``InvalidArtefact`` if it no longer fits the type."""
-        return self._codec.decode(
-            text, f"item {identity!r} as stored does not fit {getattr(self.annotation, '__name__', 'its type')}"
-        )
+        try:
+            return self._codec.decode(text, "")
+        except InvalidArtefact as error:
+            where = f"item {identity!r} as stored does not fit {getattr(self.annotation, '__name__', 'its type')}"
+            raise InvalidArtefact(where, error.problems) from error.__cause__

@@ -38,6 +38,11 @@ class Driver:
     for none.
     """
 
+    __slots__ = (
+        "_alone", "_blocked", "_branches", "_debug", "_flow", "_limits", "_loop", "_lost", "_news", "_observe", "_progress_at", "_rest", "_shelf",
+        "_state", "_store", "_subject", "_surroundings", "_timer", "_window",
+    )  # fmt: skip
+
     def __init__(
         self,
         surroundings: Surroundings,
@@ -47,6 +52,7 @@ class Driver:
         window: int,
         limits: Limits,
         observe: Observer,
+        loop: asyncio.AbstractEventLoop,
         alone: bool = False,
     ) -> None:
         self._surroundings = surroundings
@@ -59,7 +65,7 @@ class Driver:
         self._limits = limits
         self._observe = observe
         self._debug = log.isEnabledFor(logging.DEBUG)
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop
         self._branches: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._rest: Rest | None = None
@@ -88,6 +94,17 @@ class Driver:
     def drain(self) -> None:
         """Start nothing new; what runs may end."""
         self._window = 0
+
+    def end_with_suspicion(self) -> None:
+        """Start nothing new as soon as nothing of the item is under suspicion any more."""
+        tell = self._observe
+
+        def observe(state: ItemState, change: Transition) -> None:
+            tell(state, change)
+            if not decide.suspicion(state):
+                self.drain()
+
+        self._observe = observe
 
     def abandon(self) -> None:
         """The claim is no more: nothing may be written."""
@@ -166,6 +183,10 @@ class Driver:
     async def _write(self, change: Transition) -> Transition:
         decide.apply(self._flow, self._state, change)
         await self._store.commit(self._state, change)
+        return self._written(change)
+
+    def _written(self, change: Transition) -> Transition:
+        """The change is durable: everybody is told, and the item rests or waits as it says."""
         self._observe(self._state, change)
         # An attempt that has more to say than that it succeeded has a row of its own: only then is there news.
         if change.attempts or self._debug:
@@ -179,13 +200,16 @@ class Driver:
     async def _follow(self, change: Transition) -> None:
         """Run what a durable change has started; of several, the first here and the others in tasks."""
         while True:
-            for unit in change.starts[1:]:
-                self._spawn(self._from(unit))
-            for stage in change.ready:
-                self._spawn(self._ask(stage))
-            if not change.starts:
+            starts = change.starts
+            if len(starts) > 1:
+                for unit in starts[1:]:
+                    self._spawn(self._from(unit))
+            if change.ready:
+                for stage in change.ready:
+                    self._spawn(self._ask(stage))
+            if not starts:
                 return
-            change = await self._attempt(change.starts[0])
+            change = await self._attempt(starts[0])
 
     async def _from(self, unit: Unit) -> None:
         await self._follow(await self._attempt(unit))
@@ -222,7 +246,11 @@ class Driver:
                 leave.exit()
         if attempt.artefact is not None and len(attempt.artefact) > SURELY_INLINE:
             attempt = await self._shelf.put(attempt)
-        return await self._write(decide.settle(self._flow, state, attempt, attempt.ended, random.random(), self._window))  # noqa: S311
+        change = decide.settle(self._flow, state, attempt, attempt.ended, random.random(), self._window)  # noqa: S311
+        # What ``_write`` does, without a coroutine of its own: this is done for every stage of every item.
+        decide.apply(self._flow, state, change)
+        await self._store.commit(state, change)
+        return self._written(change)
 
     async def _history(self, unit: Unit, row: StageRow | SubtaskRow) -> list[AttemptRow]:
         """The unit's attempts before the one that ``row`` has begun, in this run of it."""

@@ -38,9 +38,7 @@ log: logging.Logger = logging.getLogger("treadle.engine")
 _MAX_NOTES = 6
 _FOLLOW = 0.25
 """Seconds after which a follower of the journal looks for what other processes wrote."""
-
-
-_OPEN = frozenset({StageState.PENDING, StageState.RUNNING})
+_PENDING, _RUNNING = StageState.PENDING, StageState.RUNNING
 
 
 class Engine:
@@ -269,11 +267,10 @@ class Engine:
 
     def _observe(self, state: ItemState, change: Transition) -> None:
         for row in change.stages:
-            if row.state not in _OPEN:
+            if row.state is not _PENDING and row.state is not _RUNNING:
                 self._attempts += 1
-        for child in change.subtasks:
-            if child.state not in _OPEN:
-                self._attempts += 1
+        if change.subtasks:
+            self._attempts += sum(child.state is not _PENDING and child.state is not _RUNNING for child in change.subtasks)
         for observer in self._observers:
             observer(state, change)
         for news in self._followers:

@@ -15,7 +15,7 @@ from treadle.errors import InvalidItem, ItemConflict, LeaseLost, StoreError, Tre
 from treadle.limits import Limits
 from treadle.membership import Membership
 from treadle.source import Source
-from treadle.state import ItemState, Mode, Rest, Transition
+from treadle.state import ItemState, Mode, Rest
 from treadle.store import Claimed, NewItem, StateStore
 from treadle.suspects import ALONE, Suspects
 
@@ -89,6 +89,7 @@ class Worker:
         self._store = store
         self._place = place
         self._mode = Mode.RUNNING
+        self._loop = asyncio.get_running_loop()  # a system call before Python 3.12, so not asked for every item
         self._limits = limits
         self._observe = observe
         self._drivers: dict[str, tuple[Driver, asyncio.Task[Rest | None]]] = {}
@@ -240,7 +241,7 @@ class Worker:
         self._hungry.set()
         suspects = []
         for state in claimed.items:
-            if decide.was_in_flight(state) or decide.suspicion(state):
+            if state.stages and (decide.was_in_flight(state) or decide.suspicion(state)):
                 suspects.append(state)
             else:
                 self.start(state, concurrency)
@@ -309,22 +310,19 @@ class Worker:
 
     def start(self, state: ItemState, window: int, *, apart: bool = False) -> asyncio.Task[Rest | None]:
         """Drive an item that was claimed; one that runs ``apart`` only until nothing of it is under suspicion."""
-
-        def observe(state: ItemState, change: Transition) -> None:
-            self._observe(state, change)
-            if not decide.suspicion(state):
-                driver.drain()
-
         driver = Driver(
             self._surroundings,
             self._store,
             state,
             window=window,
             limits=self._limits,
-            observe=observe if apart else self._observe,
+            observe=self._observe,
+            loop=self._loop,
             alone=apart and window == ALONE,
         )
-        task = asyncio.create_task(self._drive(driver))
+        if apart:
+            driver.end_with_suspicion()
+        task = self._loop.create_task(self._drive(driver))
         self._drivers[state.id] = (driver, task)
         return task
 

@@ -17,6 +17,8 @@ pytestmark = [pytest.mark.may_block, pytest.mark.timeout(1800 if LONG else 120)]
 
 ITEMS = 5
 DAY = 86_400.0
+MOST = 4.0 if LONG else 8.0
+"""Seconds until a dead worker's items move on, and four times those until a lone worker goes on; a busy machine has twice as many."""
 
 
 def completed(store: Path) -> int:
@@ -36,12 +38,12 @@ def reclaimed(bench: Bench, number: int, *twists: Twist) -> Sequence[str]:
     victim.kill()
     began = time.monotonic()
     try:
-        until(lambda: completed(store) == ITEMS, 6)
+        until(lambda: completed(store) == ITEMS, 2 * MOST)
     except AssertionError:
         return ["its items stayed where they were"]
     took = time.monotonic() - began
     other.kill()
-    return [f"its items moved on after {took:.1f} s"] if took > 4 else faults(store, ended=True)
+    return [f"its items moved on after {took:.1f} s"] if took > MOST else faults(store, ended=True)
 
 
 def restarted(bench: Bench, number: int) -> Sequence[str]:
@@ -58,16 +60,16 @@ def restarted(bench: Bench, number: int) -> Sequence[str]:
     took = time.monotonic() - began
     until(lambda: completed(store) == ITEMS)
     other.kill()
-    return [f"it went on after {took:.1f} s"] if took > 1 else faults(store, ended=True)
+    return [f"it went on after {took:.1f} s"] if took > MOST / 4 else faults(store, ended=True)
 
 
-@pytest.mark.promise("items of a worker that was killed move on within 4 s (lease 2 s)")
+@pytest.mark.promise(f"items of a worker that was killed move on within {MOST:g} s (lease 2 s)")
 def test_what_a_dead_worker_held_moves_on(bench: Bench, tally: Tally) -> None:
     tally.side_by_side(6, lambda number: reclaimed(bench, number), range(200 if LONG else 12))
     tally.check()
 
 
-@pytest.mark.promise("a lone worker that is started again goes on within 1 s")
+@pytest.mark.promise(f"a lone worker that is started again goes on within {MOST / 4:g} s")
 def test_a_lone_worker_goes_on(bench: Bench, tally: Tally) -> None:
     tally.side_by_side(2, lambda number: restarted(bench, number), range(200 if LONG else 10))
     tally.check()

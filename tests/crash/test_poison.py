@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,3 +64,19 @@ def test_the_lab_would_see_innocents_that_are_charged(bench: Bench) -> None:
     store, _ = moved(bench, 200, ("together",))
     children = sql(store, "SELECT count(*) FROM subtask_statuses WHERE state = 'failed'")
     assert failed(store) != POISON or children != [(1,)]
+
+
+def test_what_dies_before_its_start_is_written_is_counted(tmp_path: Path) -> None:
+    """Nothing but the claim is on the disk when it takes its worker down: it must not do so for ever."""
+    script, store = tmp_path / "app.py", tmp_path / "s.db"
+    script.write_text(
+        "import os, sys, treadle\nflow = treadle.Workflow('brief')\n"
+        "@flow.stage\nasync def first(item: dict) -> None:\n    return None\n"
+        "@flow.stage(after=['first'])\nasync def second(item: dict) -> None:\n    os._exit(3)\n"
+        "print(treadle.run(flow, [{'id': 'x'}], store=sys.argv[1]))\n"
+    )
+    codes = [subprocess.run([sys.executable, script, store], check=False, timeout=60).returncode for _ in range(4)]
+    assert codes == [3, 3, 3, 0]
+    assert sql(store, "SELECT stage, state FROM stage_statuses ORDER BY stage") == [("first", "completed"), ("second", "failed")]
+    (row,) = sql(store, "SELECT error FROM stage_statuses WHERE stage = 'second'")
+    assert "interrupted 3 times" in str(row[0])

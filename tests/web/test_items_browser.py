@@ -79,6 +79,9 @@ async def test_counts_follow_what_happens_in_another_process(browser_page: Page,
 async def test_items_are_paged_and_searched_by_keyboard(browser_page: Page, server: Server) -> None:
     async with open_store(server.store) as store, Engine(letters, store) as engine:
         await engine.run([Letter(f"more-{number:03}", "Dear all") for number in range(150)])
+    await _open(browser_page, "/items?prefix=done-1")
+    await browser_page.locator("tbody td[aria-label=completed]").nth(1).click()
+    await expect(browser_page).to_have_url(re.compile(r"/items/done-1\?stage=summary$"))
     await _open(browser_page, "/items")
     first = browser_page.locator("tbody tr").first
     await expect(browser_page.locator("tbody tr")).to_have_count(100)

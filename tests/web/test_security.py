@@ -185,6 +185,21 @@ async def test_websockets_are_refused() -> None:
     assert [message["type"] for message in sent] == ["websocket.close"]
 
 
+async def test_started_by_a_server_of_its_own() -> None:
+    """Servers tell an app when they start and end; that is for the app and no request."""
+    told = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return told.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    await app_as(MemoryStateStore(), None)({"type": "lifespan"}, receive, send)
+    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
 def test_nobody_in_charge_of_the_door() -> None:
     with pytest.raises(TreadleError, match="authenticate"):
         create_app(MemoryStateStore())

@@ -18,6 +18,7 @@ from tests.web.conftest import web_client
 from treadle import StateStore
 from treadle.web import AccessError, Role, create_app
 from treadle.web.door import OwnDoor, TrustedProxy
+from treadle.web.private import private_folder, write_private
 from treadle.web.sessions import IDLE, LONGEST, Sessions
 from treadle.web.throttle import Throttle
 from treadle.web.users import Users
@@ -266,3 +267,31 @@ def test_users_file(folder: Path) -> None:
     (folder / "users.json").write_text(json.dumps([{"name": "x"}]))
     with pytest.raises(AccessError, match="cannot be read"):
         users.all()
+
+
+def test_where_users_and_sessions_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    beside = private_folder(f"sqlite:///{tmp_path}/letters.db")
+    assert beside == private_folder(str(tmp_path / "letters.db")) == tmp_path / "letters.db.web"
+    elsewhere = private_folder("postgresql://ann:secret@db/papers")
+    assert elsewhere.parent == tmp_path / "state" / "treadle"
+    assert "secret" not in str(elsewhere)
+    folders = [beside, elsewhere, private_folder("memory:"), private_folder("memory:")]
+    assert len(set(folders)) == 4
+    assert {stat.S_IMODE(folder.stat().st_mode) for folder in folders} == {0o700}
+    with pytest.raises(AccessError, match="cannot be made"):
+        private_folder(str(tmp_path / "no" / "letters.db"))
+
+
+def test_file_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    write_private(path, "old")
+
+    def full(_: int) -> None:
+        raise OSError("no space")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="no space"):
+        write_private(path, "new")
+    assert path.read_text() == "old"
+    assert [*tmp_path.iterdir()] == [path]

@@ -15,7 +15,7 @@ from treadle.decide.draft import (
 )
 from treadle.decide.recovery import presume
 from treadle.decide.settling import Settling
-from treadle.decide.straight import straight
+from treadle.decide.straight import first, straight
 from treadle.definition import Definition
 from treadle.state import (
     AttemptRow,
@@ -44,20 +44,23 @@ def count(flow: Definition, state: ItemState) -> None:
 
 def apply(flow: Definition, state: ItemState, change: Transition) -> None:
     """Make ``state`` what it is after ``change``; later decisions may build on it before it is durable."""
+    rows = state.stages
     for row in change.stages:
-        before = state.stages.get(row.stage)
-        state.stages[row.stage] = row
+        name, now = row.stage, row.state
+        before = rows.get(name)
+        rows[name] = row
         if before is not None and before.state is RUNNING and not before.fan_out:
             state.running -= 1
-        if row.state is COMPLETED or row.state is SKIPPED:
-            for feed in flow.stages[row.stage].feeds:
+        if now is COMPLETED or now is SKIPPED:
+            for feed in flow.stages[name].feeds:
                 state.unmet[feed] -= 1
     state.running += len(change.starts)
     if change.subtasks:
         _apply_subtasks(state, change.subtasks)
     if state.asking:
         state.asking.difference_update([row.stage for row in change.stages])
-    state.asking.update(change.ready)
+    if change.ready:
+        state.asking.update(change.ready)
     for review in change.reviews:
         state.reviews[review.stage] = review
 
@@ -79,6 +82,8 @@ def begin(flow: Definition, state: ItemState, now: int, window: int, *, alone: b
     ``MAX_INTERRUPTIONS``. Everything that can start, starts; of a fan-out's children up to ``window``.
     ``alone``, of several stages only the one under most suspicion.
     """
+    if window and (change := first(flow, state, now)) is not None:
+        return change
     draft = Settling(flow, state, now, window)
     suspect = _prime_suspect(flow, state, now) if alone else None
     names: Iterable[str] = flow.stages if state.stages else flow.roots

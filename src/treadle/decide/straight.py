@@ -1,4 +1,4 @@
-"""The straight line: a plain stage has completed, and with that others start or the item ends.
+"""The straight line: an item begins, or a plain stage has completed, and with that others start or the item ends.
 
 It is what ``driving`` would say, said at once. Most of what a pipeline does is this, and putting a draft
 together for it costs three times as much (``make bench``, W2): so what is not plain is left to ``driving``.
@@ -16,6 +16,17 @@ _ENDED_WELL = Rest(ItemPhase.COMPLETED, None)
 _DONE, _ITEM_DONE = EventKind.STAGE_COMPLETED, EventRow(EventKind.WORKFLOW_COMPLETED)
 
 
+def first(flow: Definition, state: ItemState, now: int) -> Transition | None:
+    """The beginning of an item that nothing has happened to; ``None`` where more has to be thought about."""
+    if state.stages or state.reviews:
+        return None
+    roots = [flow.stages[name] for name in flow.roots]
+    if any(stage.asks_leave or stage.priority for stage in roots):
+        return None
+    stages = [_started(stage, now) for stage in roots]
+    return Transition(now, stages, (), (), [stage.first_start for stage in roots], None, [stage.unit for stage in roots])
+
+
 def straight(flow: Definition, state: ItemState, stage: StageDefinition, attempt: AttemptRow, now: int) -> Transition | None:
     """The transition, or ``None`` where more has to be thought about than a result and what waited for it."""
     if attempt.how is not _ENDED or attempt.metrics is not None or stage.judged or state.reviews:
@@ -29,7 +40,7 @@ def straight(flow: Definition, state: ItemState, stage: StageDefinition, attempt
         feed = flow.stages[name]
         if feed.asks_leave or feed.priority or name in state.stages:
             return None
-        stages.append(StageRow(name, _RUNNING, 1, now, now, None, None, None, None, None, feed.version))
+        stages.append(_started(feed, now))
         told.append(feed.first_start)
         starts.append(feed.unit)
     if starts:
@@ -38,6 +49,10 @@ def straight(flow: Definition, state: ItemState, stage: StageDefinition, attempt
         return None
     told.append(_ITEM_DONE)
     return Transition(now, stages, (), (), told, _ENDED_WELL)
+
+
+def _started(stage: StageDefinition, now: int) -> StageRow:
+    return StageRow(stage.name, _RUNNING, 1, now, now, None, None, None, None, None, stage.version)
 
 
 def _done(row: StageRow, attempt: AttemptRow, now: int) -> StageRow:

@@ -7,7 +7,6 @@ from bisect import bisect_right, insort
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from heapq import heappop, heappush
-from operator import itemgetter
 from typing import Any, Self
 
 from treadle.artefact import parse, refer
@@ -51,6 +50,7 @@ from treadle.store import (
 )
 from treadle.stores import memory_looking
 from treadle.stores.artefact_files import ArtefactMemory
+from treadle.stores.memory_journal import MemoryJournal
 from treadle.stores.shared import (
     check_rename,
     held_by,
@@ -107,10 +107,7 @@ class _Storage:
         self.reviews: list[tuple[str, ReviewRow] | None] = []
         """Item and row; the cursor is the place, from 1. ``None``: of an item that was pruned."""
         self.review_place: dict[tuple[str, str, int], int] = {}
-        self.events: list[tuple[int, str, int, EventRow]] = []
-        """Cursor, item, time and event; cursors only grow."""
-        self.told = 0
-        """The last cursor."""
+        self.journal = MemoryJournal()
         self.artefacts = ArtefactMemory()
         self.kept: dict[int, set[str]] = defaultdict(set)
         """Items by their keys, with the digests of their large artefacts."""
@@ -178,7 +175,7 @@ class MemoryStateStore(StateStore):
             for stored in storage.reviews
         ]
         storage.review_place = {(item, name.get(n, n), r): place for (item, n, r), place in storage.review_place.items()}
-        storage.events = [(c, i, at, e._replace(stage=new) if e.stage == old else e) for c, i, at, e in storage.events]
+        storage.journal.rewrite(lambda told: told.row._replace(stage=new) if told.row.stage == old else told.row)
 
     async def shape(self) -> Shape | None:
         return self._storage.shape
@@ -194,7 +191,7 @@ class MemoryStateStore(StateStore):
                 if arrival.rest is not None:
                     record.state.priority = arrival.rest.priority + item.priority
                     self._wake(record, arrival.rest.wake)
-                self._tell(item.id, arrival.at, arrival.events)
+                self._storage.journal.tell(item.id, arrival.at, arrival.events)
             elif record.state.payload != item.payload and json.loads(record.state.payload) != json.loads(item.payload):
                 conflicts.append(item.id)
         return conflicts
@@ -213,11 +210,6 @@ class MemoryStateStore(StateStore):
         record.wake = wake
         if wake is not None:
             heappush(self._storage.queue, (-record.state.priority, wake, record.state.key, record.state.id))
-
-    def _tell(self, item_id: str, at: int, events: Sequence[EventRow]) -> None:
-        storage = self._storage
-        storage.events += [(storage.told + place, item_id, at, event) for place, event in enumerate(events, 1)]
-        storage.told += len(events)
 
     async def enlist(self, worker: WorkerIdentity) -> int:
         storage, now = self._storage, now_us()
@@ -329,7 +321,7 @@ class MemoryStateStore(StateStore):
             state.reviews[review.stage] = review
             place = self._storage.review_place.setdefault((state.id, review.stage, review.revision), len(self._storage.reviews))
             self._storage.reviews[place : place + 1] = [(state.id, review)]
-        self._tell(state.id, change.at, change.events)
+        self._storage.journal.tell(state.id, change.at, change.events)
 
     def _settle(self, record: _Record, change: Transition, wake: int | None) -> None:
         assert change.rest is not None  # noqa: S101 - the callers looked
@@ -390,11 +382,11 @@ class MemoryStateStore(StateStore):
         return found
 
     async def events(self, after: int, limit: int, item_id: str | None = None) -> list[WorkflowEvent]:
-        journal, found = self._storage.events, []
-        for place in range(bisect_right(journal, after, key=itemgetter(0)), len(journal)):
-            cursor, identity, at, row = journal[place]
-            if item_id is None or identity == item_id:
-                found.append(workflow_event(cursor, at, identity, row))
+        journal, found = self._storage.journal, list[WorkflowEvent]()
+        for place in range(journal.place_after(after), len(journal)):
+            told = journal[place]
+            if item_id is None or told.item_id == item_id:
+                found.append(workflow_event(told.cursor, told.at, told.item_id, told.row))
                 if len(found) == limit:
                     break
         return found
@@ -451,23 +443,23 @@ class MemoryStateStore(StateStore):
 
     async def recent(self, state: StageState, limit: int, *, stage: str | None = None) -> list[tuple[str, StageRow]]:
         items = [record.state for record in self._storage.records.values()]
-        return memory_looking.recent(items, self._storage.events, state, limit, stage)
+        return memory_looking.recent(items, self._storage.journal, state, limit, stage)
 
     async def journal(self, wanted: EventFilter, after: int | None, limit: int, *, newest_first: bool = False) -> Journal:
-        return memory_looking.journal(self._storage.events, wanted, after, limit, newest_first=newest_first)
+        return memory_looking.journal(self._storage.journal, wanted, after, limit, newest_first=newest_first)
 
     async def tally(self, wanted: EventFilter, newest: int, width: int) -> list[Tallied]:
-        return memory_looking.tally(self._storage.events, wanted, newest, width)
+        return memory_looking.tally(self._storage.journal, wanted, newest, width)
 
     async def prune(self, wanted: Pruning, after: int, limit: int) -> Pruned:
         storage = self._storage
         records = sorted((r for r in storage.records.values() if r.state.key > after), key=lambda r: r.state.key)[:limit]
         last = records[-1].state.key if len(records) == limit else None
-        told = {item_id: at for _, item_id, at, _ in storage.events}
+        told = {event.item_id: event.at for event in storage.journal}
         gone = {record.state.id for record in records if _is_prunable(record, wanted, told.get(record.state.id, 0))}
         if gone and not wanted.dry_run:
             self._forget(gone)
-            self._tell("", wanted.at, [EventRow(EventKind.ITEMS_PRUNED, data=wanted.told(len(gone)))])
+            self._storage.journal.tell("", wanted.at, [EventRow(EventKind.ITEMS_PRUNED, data=wanted.told(len(gone)))])
         return Pruned(len(gone), last)
 
     def _forget(self, gone: set[str]) -> None:
@@ -475,7 +467,7 @@ class MemoryStateStore(StateStore):
         for item_id in gone:
             storage.kept.pop(storage.records.pop(item_id).state.key, None)
         storage.ids = [item_id for item_id in storage.ids if item_id not in gone]
-        storage.events = [event for event in storage.events if event[1] not in gone]
+        storage.journal.rewrite(lambda told: None if told.item_id in gone else told.row)
         storage.reviews = [None if stored is not None and stored[0] in gone else stored for stored in storage.reviews]
         storage.review_place = {where: place for where, place in storage.review_place.items() if where[0] not in gone}
 

@@ -9,13 +9,11 @@ from collections.abc import Callable, Sequence
 from treadle.event import WorkflowEvent
 from treadle.state import EventRow, ItemPhase, ItemState, StageRow, StageState, SubtaskBoard
 from treadle.store import Children, EventFilter, Filter, Journal, Listing, Tallied
+from treadle.stores.memory_journal import MemoryJournal
 from treadle.stores.shared import bare_child, bare_row, lowered, workflow_event
 
 LOOK = 20_000
 """A page looks at no more items, or events, than this."""
-
-Events = Sequence[tuple[int, str, int, EventRow]]
-"""Cursor, item, time and event; cursors only grow."""
 
 
 def matches(state: ItemState, wanted: Filter) -> bool:
@@ -81,12 +79,12 @@ def children(board: SubtaskBoard, after: int, limit: int, state: StageState | No
 
 
 def recent(
-    items: Sequence[ItemState], events: Events, wanted: StageState, limit: int, stage: str | None
+    items: Sequence[ItemState], events: MemoryJournal, wanted: StageState, limit: int, stage: str | None
 ) -> list[tuple[str, StageRow]]:
     """Rows of that state, those of the journal's end or of the last items first."""
     order: dict[str, ItemState] = {state.id: state for state in reversed(items)}
     if wanted is StageState.COMPLETED:
-        told = dict.fromkeys(identity for _, identity, _, _ in reversed(events[-LOOK:]))
+        told = dict.fromkeys(event.item_id for event in events.newest(LOOK))
         order = {identity: order[identity] for identity in told if identity in order} | order
     taken: Counter[str] = Counter()
     found = []
@@ -106,10 +104,10 @@ def _is_wanted(identity: str, row: EventRow, wanted: EventFilter) -> bool:
     )
 
 
-def journal(events: Events, wanted: EventFilter, after: int | None, limit: int, *, newest_first: bool) -> Journal:
+def journal(events: MemoryJournal, wanted: EventFilter, after: int | None, limit: int, *, newest_first: bool) -> Journal:
     """A page of the journal."""
-    before = range((len(events) if after is None else bisect_left(events, after, key=_cursor)) - 1, -1, -1)
-    places = before if newest_first else range(bisect_right(events, after or 0, key=_cursor), len(events))
+    before = range((len(events) if after is None else events.place_after(after - 1)) - 1, -1, -1)
+    places = before if newest_first else range(events.place_after(after or 0), len(events))
     found: list[WorkflowEvent] = []
     for looked, place in enumerate(places, 1):
         cursor, identity, at, row = events[place]
@@ -120,14 +118,12 @@ def journal(events: Events, wanted: EventFilter, after: int | None, limit: int, 
     return Journal(found, None)
 
 
-def _cursor(event: tuple[int, str, int, EventRow]) -> int:
-    return event[0]
-
-
-def tally(events: Events, wanted: EventFilter, newest: int, width: int) -> list[Tallied]:
+def tally(events: MemoryJournal, wanted: EventFilter, newest: int, width: int) -> list[Tallied]:
     """Counts of the journal's end."""
     counted = Counter(
-        (at - at % width, row.stage, row.kind) for _, identity, at, row in events[-newest:] if _is_wanted(identity, row, wanted)
+        (at - at % width, row.stage, row.kind)
+        for _, identity, at, row in events.newest(newest)
+        if _is_wanted(identity, row, wanted)
     )
     ordered = sorted(counted, key=lambda key: (key[0], key[1] or "", key[2]))
     return [Tallied(*key, counted[key]) for key in ordered]

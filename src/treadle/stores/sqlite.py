@@ -69,6 +69,7 @@ from treadle.stores.sqlite_rows import (
 from treadle.stores.sqlite_schema import connect, mapping_errors, open_file
 from treadle.stores.sqlite_starts import Start, Starts
 from treadle.stores.sqlite_writer import Writer
+from treadle.stores.undo import Undo
 
 T = TypeVar("T")
 
@@ -105,7 +106,7 @@ class SqliteStateStore(StateStore):
         self._files: ArtefactFiles | ArtefactMemory = ArtefactMemory() if path == ":memory:" else ArtefactFiles.of(path)
         self._names = Names()
         self._names.read(con)
-        self._starts = Starts()
+        self._starts = Starts(Undo())
         self._writer: Writer | NoWriter = (
             NoWriter(path) if read_only else Writer(con, path, self._starts, self._write_changes, self._write_starts)
         )

@@ -17,6 +17,7 @@ from treadle.state import EventRow, ItemPhase, ItemState, StageRow, StageState, 
 from treadle.stores.shared import no_longer_held, refused
 from treadle.stores.sqlite_rows import CODE_OF, KIND_CODE, PHASE_CODE, REVIEW, Names
 from treadle.stores.sqlite_starts import Start, Starts, start_in
+from treadle.stores.undo import Undo
 
 _FENCES = "SELECT id, fence FROM items WHERE worker IS NOT NULL AND id IN (SELECT value FROM json_each(?))"
 _STAGE_SET = (
@@ -78,6 +79,9 @@ def write_changes(
         else:
             results.append(LeaseLost(no_longer_held(state.id)))
             late.append((state, refused(state, change)))
+            if (start := starts.of(state.key)) is not None:
+                # Nor is the start written that waited for this.
+                starts.drop(start, written=False)
     write_rows(con, names, starts, held + late if late else held)
     ended: list[tuple[Any, ...]] = []
     rests: list[tuple[Any, ...]] = []
@@ -118,7 +122,7 @@ def write_starts(con: sqlite3.Connection, names: Names, starts: Starts, due: Seq
         if fences.get(start.state.key) == start.state.fence:
             rows.start(start)
         else:
-            starts.drop(start, written=False)
+            starts.drop(start)
     rows.write()
 
 
@@ -127,25 +131,24 @@ class Tally:
 
     def __init__(self) -> None:
         self._changes: dict[tuple[int, int], int] = {}
-        self._now: dict[tuple[int, int], StageState] = {}
-        """How stages stand after what this transaction has written of them so far."""
 
     def add(self, stage: int, state: int, n: int) -> None:
         """So many more (or fewer) have the stage in this state."""
         self._changes[stage, state] = self._changes.get((stage, state), 0) + n
 
-    def stage(self, state: ItemState, number: int, row: StageRow) -> None:
-        """The item's stage came to another state. Items whose content is not known do not count."""
-        if state.payload is None:
+    def stage(self, state: ItemState, number: int, row: StageRow, undo: Undo) -> None:
+        """The item's stage came to another state, which it has as stored now. Items whose content is not known do not count."""
+        before, now = state.stored.get(row[0]), row[1]
+        if before is now:
             return
-        place = (state.key, number)
-        before = self._now.get(place) or state.stored.get(row.stage)
-        self._now[place] = row.state
-        if before is not row.state:
+        undo.put(state.stored, row[0], now)
+        if state.payload is not None:
             changes = self._changes
             if before is not None:
-                changes[number, CODE_OF[before]] = changes.get((number, CODE_OF[before]), 0) - 1
-            changes[number, CODE_OF[row.state]] = changes.get((number, CODE_OF[row.state]), 0) + 1
+                place = (number, CODE_OF[before])
+                changes[place] = changes.get(place, 0) - 1
+            place = (number, CODE_OF[now])
+            changes[place] = changes.get(place, 0) + 1
 
     def phase(self, state: ItemState, phase: ItemPhase) -> None:
         """The item came to another phase."""
@@ -194,11 +197,11 @@ class _Rows:
         if row:
             self._stage(start.state, start.row)
         self._event(start.state.key, start.row.updated, start.event)
-        self._starts.drop(start, written=row)
+        self._starts.drop(start)
 
     def _stage(self, state: ItemState, row: StageRow) -> None:
         stage = self._names.number(self._con, row[0])
-        self._tally.stage(state, stage, row)
+        self._tally.stage(state, stage, row, self._starts.undo)
         bare, made, whole = self._stages
         if row[5:7] != _NO_DUE_NO_ERROR or row[8:] != _BARE_STAGE or row[4] is None:
             whole.append((state.key, stage, CODE_OF[row[1]], *row[2:]))

@@ -11,6 +11,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from treadle.state import EventRow, ItemState, StageRow, StageState, Transition
+from treadle.stores.undo import Undo
+
+_RUNNING = StageState.RUNNING
 
 PATIENCE = 0.1
 """Seconds: after so long a start is written at the next occasion, which is as long away at most."""
@@ -24,22 +27,14 @@ class Start(NamedTuple):
     event: EventRow
 
 
-class _Change(NamedTuple):
-    """What was done here in the transaction that is open: the start that waited before, and whether it is written now."""
-
-    key: int
-    before: Start | None
-    written: bool
-
-
 class Starts:
     """At most one an item. What a transaction does here is undone with it."""
 
-    def __init__(self) -> None:
+    def __init__(self, undo: Undo) -> None:
+        self.undo: Undo = undo
         self._held: dict[int, Start] = {}
         self._seen: dict[int, Start] = {}
         """What was there when somebody looked last."""
-        self._changes: list[_Change] = []
 
     def __bool__(self) -> bool:
         return bool(self._held)
@@ -59,43 +54,19 @@ class Starts:
 
     def hold(self, start: Start) -> None:
         """Let it wait."""
-        self._changes.append(_Change(start.state.key, None, written=False))
-        self._held[start.state.key] = start
+        self.undo.put(self._held, start.state.key, start)
 
-    def drop(self, start: Start, *, written: bool) -> None:
-        """It waits no more: it is ``written``, or something else tells of it."""
-        self._changes.append(_Change(start.state.key, start, written))
-        del self._held[start.state.key]
-        if written:
-            # At once, since its end may be in the same transaction.
-            start.state.stored[start.row.stage] = start.row.state
-
-    def keep(self) -> None:
-        """The transaction took place."""
-        self._changes.clear()
-
-    @property
-    def done(self) -> int:
-        """How much was done here in the transaction so far."""
-        return len(self._changes)
-
-    def undo(self, since: int = 0) -> None:
-        """The transaction took no place, or nothing of it after that much."""
-        while len(self._changes) > since:
-            key, start, written = self._changes.pop()
-            if start is None:
-                del self._held[key]
-                continue
-            self._held[key] = start
-            if written:
-                del start.state.stored[start.row.stage]
+    def drop(self, start: Start) -> None:
+        """It waits no more."""
+        self.undo.drop(self._held, start.state.key)
 
 
 def start_in(state: ItemState, change: Transition) -> Start | None:
     """The start in a change that may wait: the only one, and of a stage that nothing is stored of."""
-    if len(change.starts) != 1 or not change.stages or not change.events:
+    starts = change.starts
+    if len(starts) != 1 or starts[0][1] is not None:
         return None
     row, event = change.stages[-1], change.events[-1]
-    if row.state is not StageState.RUNNING or row.attempt != 1 or row.fan_out or row.stage in state.stored:
+    if row.state is not _RUNNING or row.attempt != 1 or event.attempt != 1 or row.fan_out or row.stage in state.stored:
         return None
-    return Start(state, row, event) if event.stage == row.stage == change.starts[0][0] and event.attempt == 1 else None
+    return Start(state, row, event) if row.stage == event.stage == starts[0][0] else None

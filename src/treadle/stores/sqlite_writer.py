@@ -65,6 +65,7 @@ class Writer:
         self._con = con
         self._path = path
         self._starts = starts
+        self._undo = starts.undo
         self._write_changes = write_changes
         self._write_starts = write_starts
         self._queue: list[_Entry] = []
@@ -122,9 +123,10 @@ class Writer:
         again: list[_Entry] = []
         for entry, result in zip(batch, results, strict=True):
             future = entry[2]
-            if result is None and entry[1] is not None:
-                self._remember(*entry[1])
-            if result is _AGAIN and not self._closing:
+            if result is None:
+                if not future.done():
+                    future.set_result(None)
+            elif result is _AGAIN and not self._closing:
                 # Even if nobody waits for it any more: later changes build on it.
                 again.append(entry)
             elif future.done():
@@ -136,14 +138,6 @@ class Writer:
             else:
                 future.set_result(result)
         self._next(again, loop)
-
-    def _remember(self, state: ItemState, change: Transition) -> None:
-        """The item's rows are stored as the change has them, but for a start that waits: what the counters go by next time."""
-        start = self._starts.of(state.key)
-        waits = None if start is None else start.row
-        for row in change.stages:
-            if row is not waits:
-                state.stored[row.stage] = row.state
 
     def _look_at_starts(self) -> None:
         self._timer = None
@@ -198,7 +192,7 @@ class Writer:
         return [_AGAIN if waits and change is not None else error for _, change, _ in batch]
 
     def _roll_back(self) -> None:
-        self._starts.undo()
+        self._undo.undo()
         if self._con.in_transaction:
             self._con.execute("ROLLBACK")
 
@@ -257,7 +251,7 @@ class Writer:
             if on_loop:
                 raise _Unsettled(results, proof, told) from error
             return self._read_back(batch, results, proof, told)
-        self._starts.keep()
+        self._undo.keep()
         return results
 
     def _read_back(self, batch: Sequence[_Entry], results: list[Any], proof: Query, told: StoreError) -> list[Any]:
@@ -270,13 +264,13 @@ class Writer:
                 log.warning("store %s: cannot be read back yet: %s", self._path, error)
                 if time.monotonic() > until:
                     lost = StoreUnavailable(f"{told}; it cannot be told whether that was written: open the store anew and look")
-                    self._starts.undo()
+                    self._undo.undo()
                     return [lost] * len(batch)
                 time.sleep(_RETRY_AFTER)
             else:
                 self._checkpointed = 0
                 log.warning("%s; read back, the transaction took %s", told, "place" if took_place else "no place")
-                self._starts.keep() if took_place else self._starts.undo()
+                self._undo.keep() if took_place else self._undo.undo()
                 return results if took_place else self._refused(batch, told)
 
     def _run(self, batch: Sequence[_Entry]) -> list[Any]:
@@ -298,14 +292,14 @@ class Writer:
         """An act that fails takes back only what it wrote itself."""
         assert act is not None  # noqa: S101 - an entry is a change or an act
         self._con.execute("SAVEPOINT act")
-        before = self._starts.done
+        before = self._undo.done
         try:
             result = act(self._con)
         except sqlite3.Error:
             raise
         except Exception as error:  # noqa: BLE001 - handed to whoever awaits the act
             self._con.execute("ROLLBACK TO act")
-            self._starts.undo(before)
+            self._undo.undo(before)
             result = error
         self._con.execute("RELEASE act")
         return result

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
 import secrets
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -14,10 +16,12 @@ from treadle.web.access import AccessError
 def private_folder(store: str) -> Path:
     """Where the web of the store at that address keeps users, sessions and its sign-in link; nobody else can look in.
 
-    Beside a file it is ``NAME.web``; for a store in memory it is made anew each time.
+    Beside a file it is ``NAME.web``; for a store in memory it goes with the process.
     """
     if store == "memory:":
-        return Path(tempfile.mkdtemp(prefix="treadle-web-"))
+        folder = Path(tempfile.mkdtemp(prefix="treadle-web-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        return folder
     if "://" in store and not store.startswith("sqlite:///"):
         state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
         return _made(state / "treadle" / f"{digest(store)[:16]}.web", parents=True)

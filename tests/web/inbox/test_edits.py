@@ -9,7 +9,8 @@ from playwright.async_api import expect
 
 from tests.web.conftest import BROWSER
 from tests.web.inbox.conftest import Desk
-from treadle import Inbox, RequestChanges
+from tests.web.inbox.papers import papers
+from treadle import Engine, Inbox, RequestChanges, open_store
 from treadle.state import Decided
 
 pytestmark = BROWSER
@@ -45,6 +46,25 @@ async def test_an_edit_that_changes_nothing_is_an_approval(desk: Desk) -> None:
     assert (await desk.decided("paper-1")).decision is Decided.APPROVE
 
 
+async def test_a_number_that_a_browser_writes_otherwise_is_no_change(desk: Desk) -> None:
+    await desk.open("paper-5")
+    await desk.press("e")
+    await expect(desk.page.locator("#edit-diff")).to_have_text("Nothing is changed yet.")
+    await expect(desk.page.get_by_label("Confidence")).to_have_value("1")
+
+
+async def test_a_reason_does_not_take_the_place_of_an_edit(desk: Desk) -> None:
+    await desk.open()
+    await desk.press("e")
+    await desk.page.get_by_label("Expression").fill("ISC")
+    await desk.press("Escape", "r")
+    await desk.type("or rather not")
+    await desk.page.reload()
+    await expect(desk.page.locator("#reason-text")).to_have_value("or rather not")
+    await desk.press("Escape", "e")
+    await expect(desk.page.get_by_label("Expression")).to_have_value("ISC")
+
+
 async def test_an_edit_that_was_put_aside_is_not_passed_over(desk: Desk) -> None:
     await desk.open()
     await desk.press("e")
@@ -69,6 +89,7 @@ async def test_what_does_not_fit_is_said_at_its_field_and_nothing_is_sent(desk: 
     await desk.page.get_by_label("Confidence").fill("0.9")
     await desk.page.get_by_label("Expression").fill("nonsense")
     await desk.press("Escape", "a")
+    await expect(desk.page.locator("#edit-diff .added").first).to_contain_text("nonsense")
     problem = desk.page.locator(".server-problem")
     await expect(problem).to_contain_text("no licence is called that")
     field = desk.page.get_by_label("Expression")
@@ -89,7 +110,10 @@ async def test_what_is_typed_outlives_the_page(desk: Desk) -> None:
     await expect(desk.page.locator(".queue-row.chosen .queue-draft")).to_be_visible()
     await desk.page.reload()
     await expect(desk.page.get_by_label("Expression")).to_have_value("MIT AND ISC")
-    await desk.press("j")
+    await desk.page.get_by_label("Expression").fill("CC-PDDC")
+    await expect(desk.page.locator(".queue-row.chosen .queue-draft")).to_be_hidden()
+    await desk.page.get_by_label("Expression").fill("MIT AND ISC")
+    await desk.press("Escape", "j")
     await desk.is_at("paper-2")
     await desk.press("r")
     await desk.type("half a reas")
@@ -134,6 +158,26 @@ async def test_another_question_keeps_what_was_typed_and_shows_what_changed(desk
     await expect(desk.page.locator(".answer")).to_contain_text("Sent back for changes")
     draft = await desk.page.evaluate("Object.entries(localStorage).find(([name]) => name.endsWith('paper-1/identify'))[1]")
     assert "mine" in draft
+
+
+async def test_an_edit_of_an_older_result_stands_beside_what_changed_since(desk: Desk) -> None:
+    await desk.open()
+    await desk.press("e")
+    await desk.page.get_by_label("Expression").fill("mine")
+    await expect(desk.page.locator("#edit-diff .added")).to_contain_text("mine")
+    await desk.press("Escape", "j")
+    await desk.is_at("paper-2")
+    async with open_store(desk.server.store) as store:
+        await Inbox(store).decide("paper-1", "identify", RequestChanges("again"), reviewer="bob")
+        async with Engine(papers, store) as engine:
+            await engine.advance("paper-1")
+    await desk.page.goto("/inbox/paper-1/identify")
+    note = desk.page.locator("#edit-note")
+    await expect(note).to_contain_text("The result is another one since you began")
+    await expect(note.locator(".added")).to_contain_text("CC0-1.0")
+    await expect(desk.page.get_by_label("Expression")).to_have_value("mine")
+    await desk.press("a")
+    assert (await desk.decided("paper-1")).edited["expression"] == "mine"
 
 
 @pytest.mark.parametrize(("item", "made"), [("raw-1", {"big": 2**60 + 1}), ("raw-2", {"big": 3, "more": "kept"})])

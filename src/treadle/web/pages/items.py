@@ -9,10 +9,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
 from treadle.listing import PAGE, item_page, of_items
-from treadle.state import ItemPhase
 from treadle.store import Counts, Filter, StateStore
 from treadle.web.asked import AskedItems
 from treadle.web.context import Store, Viewer, render
+from treadle.web.weave import cells
 
 router: APIRouter = APIRouter()
 _KNOWN = ("prefix", "text", "stage", "state", "phase", "age")
@@ -48,7 +48,7 @@ async def _told(request: Request, store: StateStore, wanted: Filter, after: str 
         "query": query,
         "total": _total(await store.counts(), of_items(wanted)),
         "ages": AGES,
-        "phases": list(ItemPhase),
+        "cells": cells,
     }
 
 

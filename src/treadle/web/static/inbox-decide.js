@@ -2,7 +2,7 @@
 
 import { send } from './http.js';
 import { back, closeChoice, conflict, openNext, review } from './inbox-desk.js';
-import { draftOf, keepDraft } from './inbox-drafts.js';
+import { draftOf, draftsOf, keepDrafts } from './inbox-drafts.js';
 import * as edits from './inbox-edit.js';
 import { announce, clearNotice, notice } from './inbox-notices.js';
 import { forgetPage } from './inbox-pages.js';
@@ -27,9 +27,9 @@ function body(decision, more) {
 /** Sent at once; the next review is here before the answer is. */
 export async function decide(decision, more = {}) {
   const { key, item } = review;
-  const draft = draftOf(key);
+  const drafts = draftsOf(key);
   enqueue({ key, act: 'decide', body: body(decision, more), words: SAID[decision] });
-  made.push({ key, item, words: SAID[decision], draft });
+  made.push({ key, item, words: SAID[decision], drafts });
   edits.leave();
   sayUndo();
   count(1);
@@ -41,7 +41,7 @@ export async function decide(decision, more = {}) {
 
 export async function approve() {
   if (edits.isEditing()) return approveEdit();
-  if (draftOf(review.key)?.kind === 'edit') {
+  if (draftOf(review.key, 'edit')) {
     // Whoever has begun an edit does not mean what stood there before.
     await edits.startEdit(review, { focus: false });
     return notice('draft', 'Here is your edit, which is not sent yet. Approve again to send it.', { label: 'Discard it', act: () => discard() });
@@ -74,7 +74,7 @@ async function approveEdit() {
 async function sendEdit(text) {
   const { key, item, revision, digest } = review;
   edits.saveNow();
-  const draft = draftOf(key);
+  const drafts = draftsOf(key);
   const sent = `{"decision":"approve_with_edits","artefact":${text},"revision":${revision},"digest":${JSON.stringify(digest)},"rests":${RESTS}}`;
   const answer = await send('POST', `/api/v1/reviews/${encodeURIComponent(key)}/decide`, sent).catch(() => null);
   if (answer === null) return notice('server', 'The server cannot be reached. Your edit is kept; send it again when it is back.', { bad: true });
@@ -87,7 +87,7 @@ async function sendEdit(text) {
   clearNotice('server');
   clearNotice('draft');
   edits.forget(key);
-  made.push({ key, item, words: SAID.approve_with_edits, draft });
+  made.push({ key, item, words: SAID.approve_with_edits, drafts });
   sayUndo();
   count(1);
   const next = await queue.after(key);
@@ -139,13 +139,13 @@ export async function undo() {
     restore(last);
     return back(last.key, `${last.item} waits again`);
   }
-  enqueue({ key: last.key, act: 'undo', body: null, words: last.words, draft: last.draft });
+  enqueue({ key: last.key, act: 'undo', body: null, words: last.words, drafts: last.drafts });
   return undefined;
 }
 
 /** What was typed for a decision that does not stand is a draft again. */
-function restore({ key, draft }) {
-  if (draft) keepDraft(key, draft);
+function restore({ key, drafts }) {
+  if (Object.keys(drafts ?? {}).length) keepDrafts(key, drafts);
 }
 
 onSent({

@@ -2,7 +2,7 @@
 
 import { url } from './http.js';
 import { showDifference } from './inbox-diff.js';
-import { draftOf, dropDraft, keepDraft } from './inbox-drafts.js';
+import { draftOf, dropDrafts, keepDraft } from './inbox-drafts.js';
 import { notice } from './inbox-notices.js';
 import { library, openEditor } from './inbox-form.js';
 import { told } from './inbox-queue.js';
@@ -55,19 +55,20 @@ async function open(review, { focus = true } = {}) {
   if (given.text.length > LARGEST) {
     return notice('large', 'This result is too large to be edited here; `treadle review edit` takes it from a file.');
   }
-  const draft = draftOf(review.key);
-  const isMine = draft?.kind === 'edit';
+  const draft = draftOf(review.key, 'edit');
   before = given.text;
   $('result').hidden = true;
   $('edit').hidden = false;
   $('edit-problems').hidden = true;
   $('approve-words').textContent = 'Approve with edits';
   $('edit-diff').textContent = '';
-  const opened = await openEditor($('edit-form'), given, isMine ? draft.text : given.text, typed);
+  const opened = await openEditor($('edit-form'), given, draft?.text ?? given.text, typed);
   if (mine !== about) return opened.close();
   editor = opened;
   note(editor.why ?? '');
-  if (isMine && draft.digest !== review.digest) noteChange(draft);
+  // A form writes numbers in its own way: 1 for 1.0.
+  if (editor.isForm) before = JSON.stringify(JSON.parse(given.text), null, 2);
+  if (draft && draft.digest !== review.digest) noteChange(draft);
   showDifference($('edit-diff'), before, editor.text());
   if (focus) editor.focus();
   return undefined;
@@ -85,21 +86,33 @@ function typed(text) {
   clearTimeout(saving);
   const { key } = about;
   saving = setTimeout(() => {
-    if (!editor || about.key !== key) return;
-    save();
-    showDifference($('edit-diff'), before, editor.text());
+    if (about?.key === key) save();
   }, 150);
 }
 
 function save() {
-  if (editor && editor.text() !== before) keep('edit', editor.text(), before);
+  if (!editor) return;
+  const text = editor.text();
+  showDifference($('edit-diff'), before, text);
+  if (text !== before) keep('edit', text, before);
+  else forgetDraft('edit');
+}
+
+/** What was typed is as it was before: there is nothing to keep. */
+function forgetDraft(kind) {
+  if (!draftOf(about.key, kind)) return;
+  dropDrafts(about.key, kind);
+  told();
 }
 
 /** Nothing typed waits for its moment to be kept. */
 export function saveNow() {
   clearTimeout(saving);
   save();
-  if (reasonKind && $('reason-text').value !== $('reason-text').defaultValue) keep(reasonKind, $('reason-text').value, '');
+  if (!reasonKind) return;
+  const { value, defaultValue } = $('reason-text');
+  if (value === defaultValue) forgetDraft(reasonKind);
+  else keep(reasonKind, value, '');
 }
 
 function note(text) {
@@ -156,13 +169,12 @@ function showReason(isShown) {
 export function startReason(review, kind, { focus = true } = {}) {
   stopEdit();
   about = review;
-  const draft = draftOf(review.key);
+  const draft = draftOf(review.key, kind);
   const suggested = kind === 'reject' ? review.reason : review.guidance;
   const field = $('reason-text');
   reasonKind = kind;
-  field.value = draft?.kind === kind ? draft.text : suggested;
-  field.defaultValue = draft?.kind === kind ? '' : suggested;
-  if (draft?.kind !== kind) field.value = suggested;
+  field.defaultValue = draft ? '' : suggested;
+  field.value = draft?.text ?? suggested;
   $('reason-label').textContent = WORDS[kind].label;
   $('reason-send').firstChild.textContent = `${WORDS[kind].send} `;
   showReason(true);
@@ -182,7 +194,7 @@ export function stopReason() {
 /** Nothing of this review is typed any more. */
 export function forget(key) {
   clearTimeout(saving);
-  dropDraft(key);
+  dropDrafts(key);
   if (editor && about?.key === key) {
     editor.close();
     editor = null;
@@ -198,9 +210,7 @@ export function forget(key) {
 /** The edit is given up, and what waits stands there again. */
 export function discard() {
   if (!editor) return;
-  const { key } = about;
   clearTimeout(saving);
-  dropDraft(key);
   before = editor.text();
   stopEdit();
   told();
@@ -216,7 +226,7 @@ export function leave() {
 /** What lies unsent of this review is open again, without taking the focus. */
 export async function restore(review) {
   const draft = draftOf(review.key);
-  if (!draft || draft.shut || !review.may) return;
+  if (!draft || !review.may) return;
   if (draft.kind === 'edit') await startEdit(review, { focus: false });
   else startReason(review, draft.kind, { focus: false });
 }

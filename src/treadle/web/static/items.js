@@ -30,6 +30,14 @@ const row = (step) => () => {
 bind('j', row(1));
 bind('k', row(-1));
 
+// A cell that says nothing more than its state still leads to its stage.
+document.addEventListener('click', (event) => {
+  const cell = event.target.closest?.('.weave td:has(> .cell)');
+  if (!cell || event.target.closest('a')) return;
+  const stage = document.querySelector(`.weave thead th:nth-child(${cell.cellIndex + 1})`).title;
+  location.assign(`${cell.parentElement.querySelector('th a').href}?stage=${encodeURIComponent(stage)}`);
+});
+
 /** Whether something on this page may have changed. */
 function concerns(detail) {
   const journal = document.getElementById('journal');
