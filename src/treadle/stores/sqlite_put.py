@@ -79,9 +79,9 @@ def write_changes(
         else:
             results.append(LeaseLost(no_longer_held(state.id)))
             late.append((state, refused(state, change)))
-            if (start := starts.of(state.key)) is not None:
+            if (start := starts.of(state.key)) is not None and start.state.fence == state.fence:
                 # Nor is the start written that waited for this.
-                starts.drop(start, written=False)
+                starts.drop(start)
     write_rows(con, names, starts, held + late if late else held)
     ended: list[tuple[Any, ...]] = []
     rests: list[tuple[Any, ...]] = []
