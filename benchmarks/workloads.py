@@ -130,12 +130,6 @@ async def witnessed(path: Path, count: int, in_flight: int, beside: Sequence[Bes
         witness.close()
 
 
-async def follow(engine: Engine, store: StateStore) -> None:
-    """Read every event as it comes, as a page of live events does."""
-    async for _ in engine.events(follow=True):
-        pass
-
-
 async def in_memory(workflow: Workflow, count: int, in_flight: int) -> float:
     """The same in memory."""
     return await moved(workflow, MemoryStateStore(), count, in_flight)
