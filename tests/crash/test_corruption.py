@@ -13,7 +13,7 @@ from tests.crash.lab import LONG, Twist, until
 
 pytestmark = [pytest.mark.may_block, pytest.mark.timeout(1800 if LONG else 120)]  # other processes are what is tested
 
-FILES, AT_ONCE, ITEMS = 1_000 if LONG else 300, 25, 40
+FILES, AT_ONCE, ITEMS = 1_000 if LONG else 200, 25, 40
 
 
 def damaged(bench: Bench, whole: Path, copy: Path) -> bool:

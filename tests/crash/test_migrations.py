@@ -57,7 +57,7 @@ def test_an_upgrade_is_atomic(bench: Bench, tally: Tally) -> None:
     while alive:
         alive, found = killed(bench, statement)
         tally.case(found)
-        statement += 1 if LONG else 5
+        statement += 1 if LONG else 8
     assert statement > 60
     tally.check()
 
