@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.may_block, pytest.mark.timeout(7200 if LONG else 180)]
 ITEMS = 200
 KILLS = 10_000 if LONG else 1_000
 LONGEST = 0.06
-"""Seconds after which a worker is killed at the latest: most are in the middle of things by then, some not yet."""
+"""Seconds after which a worker that is killed in its beginning is killed at the latest."""
 
 
 def killed(bench: Bench, tally: Tally, kills: int, workers: int, *twists: Twist) -> None:
@@ -31,7 +31,7 @@ def killed(bench: Bench, tally: Tally, kills: int, workers: int, *twists: Twist)
         bench.start(folder, "fill", store, ITEMS).finish()
         crew = [bench.start(folder, "work", store, side, twists=twists) for _ in range(workers)]
         while tally.cases < kills and _open(store):
-            time.sleep(bench.chance.uniform(0, LONGEST))
+            _let_work(bench, Path(side))
             place = bench.chance.randrange(workers)
             if crew[place].kill():
                 tally.case()
@@ -40,6 +40,17 @@ def killed(bench: Bench, tally: Tally, kills: int, workers: int, *twists: Twist)
             worker.kill()
         bench.start(folder, "finish", store, side, twists=twists).finish(60)
         tally.case(faults(store, Witness(side), ended=True), count=0)
+
+
+def _let_work(bench: Bench, side: Path) -> None:
+    """Until a moment by chance: of the worker's beginning, or when it has done so much."""
+    if bench.chance.random() < 0.3:
+        time.sleep(bench.chance.uniform(0, LONGEST))
+        return
+    size = side.stat().st_size if side.exists() else 0
+    goal, end = size + bench.chance.randrange(1, 1_500), time.monotonic() + 1
+    while time.monotonic() < end and (not side.exists() or side.stat().st_size < goal):
+        time.sleep(0.0005)
 
 
 def _open(store: Path) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 
 from treadle import membership, presence, suspects
 from treadle.errors import StoreCorrupt
+from treadle.event import EventKind
 from treadle.state import ItemState, Transition
 from treadle.stores import sqlite, sqlite_migrating, sqlite_put, sqlite_schema, sqlite_writer
 
@@ -168,9 +169,14 @@ def tell_later() -> None:
     held: list[tuple[ItemState, Transition]] = []
 
     def apart(self: Any, con: Any, changes: Sequence[tuple[ItemState, Transition]]) -> list[Exception | None]:
-        before, held[:] = held[:], [(state, Transition(change.at, events=change.events)) for state, change in changes]
+        before, now = held[:], []
+        held.clear()
+        for state, change in changes:
+            starts = [event for event in change.events if event.kind is EventKind.STAGE_STARTED]
+            held.append((state, Transition(change.at, events=[event for event in change.events if event not in starts])))
+            now.append((state, change._replace(events=starts)))
         sqlite_put.write_rows(con, self._names, self._starts, before)
-        return real(self, con, [(state, change._replace(events=())) for state, change in changes])
+        return real(self, con, now)
 
     sqlite.SqliteStateStore._write_changes = apart  # type: ignore[method-assign]
 
