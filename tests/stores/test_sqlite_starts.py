@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 
-from treadle import Engine, StageState, Workflow
+from treadle import Engine, StageState, Workflow, decide
+from treadle.clock import now_us
+from treadle.state import AttemptRow, Ended, ItemState, Transition
+from treadle.store import NewItem, WorkerIdentity
 from treadle.stores import sqlite_writer
 from treadle.stores.sqlite import SqliteStateStore
 from treadle.stores.undo import Undo
@@ -117,3 +120,34 @@ def test_undo_takes_back_the_last_first() -> None:
     undo.keep()
     undo.undo()
     assert place == {"a": 5}
+
+
+async def test_a_start_of_an_earlier_claim_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process took the item from its worker, which claims it again before it has noticed."""
+    monkeypatch.setattr(sqlite_writer, "PATIENCE", 3600.0)
+    path = tmp_path / "s.db"
+    flow = blocked(asyncio.Event(), asyncio.Event()).definition
+    me = WorkerIdentity("me", "here", "boot", 1, "1")
+    async with SqliteStateStore.open(path) as store, SqliteStateStore.open(path) as other:
+        await store.bind(flow)
+        await store.add([NewItem("x", '{"id":"x"}')], decide.arrive(flow, now_us()))
+        worker = await store.enlist(me)
+
+        async def claim() -> ItemState:
+            (state,) = (await store.claim(worker, 1, now_us(), is_dead=lambda _: False)).items
+            decide.count(flow, state)
+            await commit(state, decide.begin(flow, state, now_us(), 5))
+            return state
+
+        async def commit(state: ItemState, change: Transition) -> None:
+            decide.apply(flow, state, change)
+            await store.commit(state, change)
+
+        state = await claim()
+        done = AttemptRow("one", None, 1, now_us(), now_us(), Ended.COMPLETED, "1")
+        await commit(state, decide.settle(flow, state, done, now_us(), 0.0, 5))
+        await other.revise("x", lambda stored: decide.rerun(flow, stored, "one", now_us(), cascade=True))
+        again = await claim()
+        assert again.stages["one"].state is StageState.RUNNING
+        assert dict(states(path)) == {"one": "running"}
+        assert [event.stage for event in await store.events(0, 100) if event.kind == "stage_started"] == ["one", "one"]

@@ -179,7 +179,11 @@ class _Rows:
     def take(self, state: ItemState, change: Transition) -> None:
         stages, events = change.stages, change.events
         if (before := self._starts.of(state.key)) is not None:
-            self.start(before, row=not stages or stages[0][0] != before.row[0])
+            if before.state is state:
+                self.start(before, row=not stages or stages[0][0] != before.row[0])
+            else:
+                # Of an earlier claim, which others have ended meanwhile.
+                self._starts.drop(before)
         if (start := start_in(state, change)) is not None:
             self._starts.hold(start)
             stages, events = stages[:-1], events[:-1]
