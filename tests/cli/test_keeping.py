@@ -74,7 +74,7 @@ HEARTBEAT = f"INSERT INTO workers (name, host, boot, pid, started, beat) VALUES 
         ),
         ("UPDATE items SET phase = 2 WHERE id = 1", "failed", "1 failed"),
         (f"UPDATE events SET at = at + {DAY}", "clock", "yet to come"),
-        (HEARTBEAT, "clock", "the clock of worker fast is 86,"),
+        (HEARTBEAT, "clock", "the clock of worker fast is 8"),
         ("INSERT INTO control VALUES (1, 'paused', 'ann', 0)", "workers", "the store is paused by ann"),
         (
             "INSERT INTO reviews (item, stage, revision, asked_by, attempt, opened, question, digest) VALUES (1, 1, 1, 'stage', 1, 0, '{}', '')",

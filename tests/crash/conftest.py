@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.crash.bench import Bench, Tally
-from tests.crash.lab import Nursery
+from tests.crash.lab import LONG, Nursery
+
+collect_ignore = [] if LONG else ["test_power.py"]  # it takes minutes, so it is for `make crash` alone
 
 
 @pytest.fixture(scope="session")

@@ -151,7 +151,7 @@ def test_a_run_waits_while_the_disk_is_full_and_goes_on_by_itself(script: Path, 
 
 def test_a_limit_on_the_file_is_waited_out_as_well(script: Path, tmp_path: Path) -> None:
     store, witness, errors = tmp_path / "s.db", tmp_path / "witness", tmp_path / "errors"
-    with started(script, store, witness, tmp_path / "lag", "300", text=errors) as process:
+    with started(script, store, witness, tmp_path / "lag", "1500", text=errors) as process:
         assert line(process) == "up"
         until(lambda: witness.exists() and witness.stat().st_size > 500)
         _, most = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
@@ -159,7 +159,7 @@ def test_a_limit_on_the_file_is_waited_out_as_well(script: Path, tmp_path: Path)
         until(lambda: waits(errors))
         assert acknowledged(witness) <= stored(store)
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (most, most))
-        finish(script, store, witness, 300, process)
+        finish(script, store, witness, 1_500, process)
 
 
 def test_a_full_disk_does_not_keep_a_worker_from_ending(script: Path, disk: Path, tmp_path: Path) -> None:

@@ -10,12 +10,11 @@ import pytest
 from tests.crash.bench import Bench, Tally
 from tests.crash.disk_tape import Disk, record, traced
 from tests.crash.judge import Witness, faults
-from tests.crash.lab import LONG, Twist, sql
+from tests.crash.lab import Twist, sql
 
 pytestmark = [
     pytest.mark.may_block,  # other processes are what is tested
     pytest.mark.timeout(3600),
-    pytest.mark.skipif(not LONG, reason="only for `make crash`: it takes minutes"),
     pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed here"),
 ]
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.async_api import expect
 
-from tests.web.conftest import BROWSER
+from tests.web.conftest import BROWSER, eventually
 from tests.web.inbox.conftest import Desk
 from tests.web.inbox.papers import papers
 from treadle import Engine, Inbox, RequestChanges, open_store
@@ -168,6 +168,11 @@ async def test_an_edit_of_an_older_result_stands_beside_what_changed_since(desk:
     await desk.press("Escape", "j")
     await desk.is_at("paper-2")
     async with open_store(desk.server.store) as store:
+
+        async def let_go() -> bool:
+            return (await Inbox(store).show("paper-1", "identify")).review.holder is None
+
+        await eventually(let_go, "the page gives back what it leaves")
         await Inbox(store).decide("paper-1", "identify", RequestChanges("again"), reviewer="bob")
         async with Engine(papers, store) as engine:
             await engine.advance("paper-1")
