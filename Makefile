@@ -4,7 +4,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test lint lint-ruff lint-format lint-mypy lint-imports lint-types bench crash docs lock clean
+.PHONY: help setup demo test lint lint-ruff lint-format lint-mypy lint-imports lint-types bench crash docs screenshots lock clean
 
 PYTHON ?=
 TABLE ?=

@@ -65,7 +65,7 @@ each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.relativ
 
 @each_file
 def test_python_blocks_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = types.ModuleType(f"page_{path.stem}")
+    page = types.ModuleType("__main__")  # a page is read as a script
     monkeypatch.setitem(sys.modules, page.__name__, page)  # stage annotations are looked up in it
     monkeypatch.chdir(tmp_path)
     with asyncio.Runner() as runner:

@@ -148,8 +148,15 @@ class MemoryStateStore(StateStore):
             _check_shape(storage.shape, new, storage)
             if set(new.stages) - set(storage.shape.stages):
                 for record in storage.records.values():
-                    if record.state.phase is ItemPhase.COMPLETED:
-                        record.state.phase, record.state.priority = ItemPhase.PENDING, record.state.urgency
+                    state = record.state
+                    if (
+                        state.phase not in (ItemPhase.PENDING, ItemPhase.CANCELLED)
+                        and state.payload is not None
+                        and record.worker is None
+                    ):
+                        # What failed or waits for a person may have nothing to do with what is new.
+                        state.priority = state.urgency
+                        state.phase = ItemPhase.PENDING if state.phase is ItemPhase.COMPLETED else state.phase
                         self._wake(record, now_us())
         storage.shape = new
 

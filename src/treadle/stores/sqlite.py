@@ -227,6 +227,11 @@ class SqliteStateStore(StateStore):
         if live:
             raise StoreError(removed_stages(live))
         if set(given.stages) - set(stored.stages):
+            # What failed or waits for a person may have nothing to do with what is new.
+            con.execute(
+                "UPDATE items SET priority = urgency, wake = ? WHERE phase IN (?, ?) AND worker IS NULL AND payload IS NOT NULL",
+                (now_us(), PHASE_CODE[ItemPhase.FAILED], PHASE_CODE[ItemPhase.AWAITING_REVIEW]),
+            )
             woken = con.execute(
                 "UPDATE items SET phase = 0, priority = urgency, wake = ? WHERE phase = ? AND worker IS NULL AND payload IS NOT NULL",
                 (now_us(), PHASE_CODE[ItemPhase.COMPLETED]),

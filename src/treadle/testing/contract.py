@@ -403,6 +403,17 @@ class StateStoreContract:
         other = await store.enlist(ME)
         assert len((await store.claim(other, 10, now_us(), is_dead=_alive)).items) == 1
 
+    async def test_new_stages_wake_what_failed(self, store: StateStore) -> None:
+        (state,) = await _held(store, "x")
+        await _write(store, state, decide.begin(FLOW, state, now_us(), 10))
+        attempt = AttemptRow("a", None, 1, now_us(), now_us(), Ended.FAILED, error="no")
+        await _write(store, state, decide.settle(FLOW, state, attempt, now_us(), 0.0, 10))
+        await store.bind(Definition.from_shape("contract", {"a": [], "b": ["a"], "c": []}))
+        other = await store.enlist(ME)
+        (again,) = (await store.claim(other, 10, now_us(), is_dead=_alive)).items
+        assert again.phase is ItemPhase.FAILED
+        assert (await store.counts()).phases == {ItemPhase.FAILED: 1}
+
     # workers
 
     async def test_workers_are_listed_with_what_they_hold(self, store: StateStore) -> None:
