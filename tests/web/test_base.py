@@ -109,19 +109,19 @@ async def test_mounted(store: StateStore) -> None:
     from starlette.routing import Mount
 
     ours = create_app(store, letters, authenticate=_ann, hosts=["papers.example.org"])
-    host = Starlette(routes=[Mount("/work/papers", app=ours)])
+    host = Starlette(routes=[Mount("/app/papers", app=ours)])
     transport = httpx.ASGITransport(host)
     async with httpx.AsyncClient(transport=transport, base_url="https://papers.example.org", headers=HTML) as client:
-        page = (await client.get("/work/papers/nowhere")).text
-        assert 'data-root="/work/papers"' in page
-        assert 'href="/work/papers/static/treadle.css"' in page
-        assert 'hx-get="/work/papers/parts/header' in page
-        assert (await client.get("/work/papers/static/treadle.css")).status_code == 200
-        assert (await client.get("/work/papers/sign-in")).status_code == 404
-        session = (await client.get("/work/papers/session")).json()
+        page = (await client.get("/app/papers/nowhere")).text
+        assert 'data-root="/app/papers"' in page
+        assert 'href="/app/papers/static/treadle.css"' in page
+        assert 'hx-get="/app/papers/parts/header' in page
+        assert (await client.get("/app/papers/static/treadle.css")).status_code == 200
+        assert (await client.get("/app/papers/sign-in")).status_code == 404
+        session = (await client.get("/app/papers/session")).json()
         assert session["name"] == "ann"
-        assert (await client.get("/work/papers/api/v1/reviews")).json()["reviews"]
-        assert (await client.get("/work/papers/api/v1/reviews", headers={"Host": "127.0.0.1"})).status_code == 421
+        assert (await client.get("/app/papers/api/v1/reviews")).json()["reviews"]
+        assert (await client.get("/app/papers/api/v1/reviews", headers={"Host": "127.0.0.1"})).status_code == 421
 
 
 async def _ann(request: Any) -> Principal:
