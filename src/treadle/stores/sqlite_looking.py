@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from treadle.errors import StoreCorrupt
-from treadle.state import ItemPhase, ItemState, StageRow, StageState, SubtaskRow
+from treadle.state import ItemPhase, ItemState, StageState, SubtaskRow
 from treadle.store import SHOWN, Children, Filter, Listing
 from treadle.stores.shared import lowered
-from treadle.stores.sqlite_rows import CODE_OF, PHASE_CODE, PHASES, STATE_OF, Names, unreadable
+from treadle.stores.sqlite_rows import CODE_OF, PHASE_CODE, PHASES, STATE_OF, Names, take_stages, unreadable
 
 LOOK = 10_000
 """Items a page looks at where it must read a stage of each to know whether it is wanted: about 30 ms; half, if all of them."""
@@ -145,18 +145,12 @@ def _bare(con: sqlite3.Connection, names: Names, keys: Sequence[int]) -> list[It
         _, identity, is_known, phase, added = rows[key]
         found[key] = ItemState(identity, "" if is_known else None, key=key, phase=PHASES[phase], added=added)
     # Of the columns only those before the artefact: SQLite finds what stands behind a large value by reading it.
-    for item, stage, state, *rest in con.execute(
+    rows_of_stages = con.execute(
         f"SELECT item, stage, state, attempt, updated, started, due, substr(error, 1, {SHOWN}) FROM stages"
         " WHERE item IN (SELECT value FROM json_each(?)) ORDER BY item, stage",
         (wanted,),
-    ):
-        holder = found[item]
-        if isinstance(holder, ItemState):
-            name = names.name(con, stage)
-            if problem := unreadable(holder.id, name, state, rest[1]):
-                found[item] = problem
-            else:
-                holder.stages[name] = StageRow(name, STATE_OF[state], *rest)
+    )
+    take_stages(con, names, rows_of_stages, found)
     return [listed(item, key) for key, item in found.items()]
 
 

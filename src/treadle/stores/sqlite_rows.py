@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from treadle.clock import now_us
@@ -94,18 +94,11 @@ def read_items(
             lost=lost,
         )  # fmt: skip
     only = "" if stage is None else "AND stage = (SELECT id FROM names WHERE name = :stage)"
-    for item, number, state, *rest in con.execute(
+    rows_of_stages = con.execute(
         f"SELECT * FROM stages WHERE item IN (SELECT value FROM json_each(:items)) {only} ORDER BY item, stage",
         {"items": wanted, "stage": stage},
-    ):
-        holder = found[item]
-        if isinstance(holder, ItemState):
-            name = names.name(con, number)
-            if problem := unreadable(holder.id, name, state, rest[1]):
-                found[item] = problem
-            else:
-                holder.stages[name] = StageRow(name, STATE_OF[state], *rest)
-                holder.stored[name] = STATE_OF[state]
+    )
+    take_stages(con, names, rows_of_stages, found)
     if subtasks:
         _read_subtasks(con, names, wanted, found)
     asked = f"SELECT {REVIEW} FROM reviews WHERE item IN (SELECT value FROM json_each(?)) ORDER BY item, stage, revision"
@@ -115,6 +108,21 @@ def read_items(
             review = review_row(names.name(con, number), fields)
             holder.reviews[review.stage] = review
     return found
+
+
+def take_stages(
+    con: sqlite3.Connection, names: Names, rows: Iterable[Sequence[Any]], found: dict[int, ItemState | StoreCorrupt]
+) -> None:
+    """The rows, or their first columns, stand in their items; an item with a row that cannot be read is that error."""
+    for item, number, state, *rest in rows:
+        holder = found[item]
+        if isinstance(holder, ItemState):
+            name = names.name(con, number)
+            if problem := unreadable(holder.id, name, state, rest[1]):
+                found[item] = problem
+            else:
+                holder.stages[name] = StageRow(name, STATE_OF[state], *rest)
+                holder.stored[name] = STATE_OF[state]
 
 
 def review_row(stage: str, fields: Sequence[Any]) -> ReviewRow:
