@@ -56,7 +56,6 @@ async def events(
     before: int | None = None,
 ) -> HTMLResponse:
     """The whole page."""
-    await request.app.state.figures.get()
     values = await _told(request, store, _filter(item, stage, kind), before)
     return render(request, "events.html", active="events", **values)
 

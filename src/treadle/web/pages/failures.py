@@ -33,7 +33,6 @@ async def _told(request: Request, store: StateStore, stage: str | None) -> dict[
 @router.get("/failures")
 async def failures_page(request: Request, store: Store, who: Viewer, stage: str | None = None) -> HTMLResponse:
     """The whole page."""
-    await request.app.state.figures.get()
     return render(request, "failures.html", active="failures", **await _told(request, store, stage or None))
 
 

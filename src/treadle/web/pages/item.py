@@ -24,7 +24,6 @@ _ALONE = {"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'
 @router.get("/items" + _ONE)
 async def item(request: Request, store: Store, who: Viewer, item_id: str, asked: Annotated[Asked, Query()]) -> HTMLResponse:
     """The whole page."""
-    await request.app.state.figures.get()
     return render(request, "item.html", active="items", **await item_values(store, item_id, asked))
 
 

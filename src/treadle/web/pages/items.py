@@ -68,7 +68,6 @@ async def items(
     request: Request, store: Store, who: Viewer, wanted: AskedItems, after: str | None = None, before: str | None = None
 ) -> HTMLResponse:
     """The whole page."""
-    await request.app.state.figures.get()
     return render(request, "items.html", active="items", **await _told(request, store, wanted, after, before))
 
 

@@ -49,7 +49,6 @@ async def _beside(request: Request, store: StateStore, inbox: Inbox, overall: Ev
 @router.get("/")
 async def overview(request: Request, store: Store, inbox: Inbox, who: Viewer, overall: Overall) -> HTMLResponse:
     """The whole page."""
-    await request.app.state.figures.get()
     beside = await _beside(request, store, inbox, overall)
     return render(request, "overview.html", active="overview", **_summary(overall) | beside)
 

@@ -40,7 +40,6 @@ async def _told(request: Request, store: StateStore, inbox: Inbox, stage: str) -
 @router.get("/stages/{stage}")
 async def stage_page(request: Request, store: Store, inbox: Inbox, who: Viewer, stage: str) -> HTMLResponse:
     """The whole page."""
-    await request.app.state.figures.get()
     return render(request, "stage.html", active="overview", **await _told(request, store, inbox, stage))
 
 
