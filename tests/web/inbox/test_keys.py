@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 
 from tests.web.conftest import BROWSER, assert_fits
 from tests.web.inbox.conftest import Desk
@@ -77,8 +79,9 @@ async def test_u_takes_the_last_decision_back(desk: Desk) -> None:
 
 
 async def test_undo_before_the_decision_has_left_sends_nothing(desk: Desk, console_errors: list[str]) -> None:
-    await desk.open()
+    # Before the page is there: what a page asks for right after it was told of a route may still go past it.
     await desk.page.route("**/decide", lambda route: route.abort())
+    await desk.open()
     await desk.press("a")
     await desk.press("a")
     await desk.press("u")
@@ -160,3 +163,25 @@ async def test_every_act_is_a_button_that_a_pointer_can_press(desk: Desk, width:
     if width < 720:
         await desk.page.locator("[data-act=back]").click()
         await expect(desk.rows.first).to_be_visible()
+
+
+async def test_whoever_went_back_to_the_queue_is_left_there_when_an_answer_comes_late(desk: Desk) -> None:
+    answered = asyncio.Event()
+
+    async def late(route: Route) -> None:
+        answer = await route.fetch()
+        await answered.wait()
+        await route.fulfill(response=answer)
+
+    await desk.page.set_viewport_size({"width": 390, "height": 844})
+    await desk.page.route("**/undo", late)
+    await desk.open("paper-1")
+    await desk.page.locator("[data-act=approve]").click()
+    await desk.is_at("paper-2")
+    await desk.decided("paper-1")
+    await desk.page.locator("[data-act=undo]").click()
+    await desk.reopened("paper-1")
+    await desk.page.locator("[data-act=back]").click()
+    answered.set()
+    await expect(desk.page.locator("#said")).to_have_text("It waits again.")
+    await expect(desk.rows.first).to_be_visible()

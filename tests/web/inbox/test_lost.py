@@ -43,8 +43,8 @@ async def test_a_server_that_restarts_loses_no_decision_and_no_word(
 
 
 async def test_a_decision_that_has_not_left_survives_its_page(desk: Desk, console_errors: list[str]) -> None:
-    await desk.open()
     await desk.page.route("**/decide", lambda route: route.abort())
+    await desk.open()
     await desk.press("a")
     await desk.says("1 decision waits here")
     await desk.page.unroute("**/decide")

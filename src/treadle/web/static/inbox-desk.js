@@ -48,8 +48,8 @@ export function settleIn() {
   queue.ahead(review.key, 2).forEach((key) => pageOf(key).catch(() => {}));
 }
 
-/** The review is on the page; false where it is no more. */
-export async function open(key, { push = false, focus = false } = {}) {
+/** The review is on the page; false where it is no more. Without `show`, a narrow page stays in the queue where it is there. */
+export async function open(key, { push = false, focus = false, show = true } = {}) {
   const turn = opening += 1;
   edits.leave();
   let part;
@@ -65,7 +65,7 @@ export async function open(key, { push = false, focus = false } = {}) {
   if (review?.key !== key) claims.release();
   ['open', 'changed', 'draft'].forEach(clearNotice);
   $('review').innerHTML = part;
-  inbox.dataset.shows = 'review';
+  if (show) inbox.dataset.shows = 'review';
   history[push ? 'pushState' : 'replaceState']({ key }, '', queue.addressOf(key));
   settleIn();
   if (focus) $('review-title')?.focus({ preventScroll: true });
@@ -73,11 +73,14 @@ export async function open(key, { push = false, focus = false } = {}) {
   return true;
 }
 
-/** What was before you is decided: the next review is on the page, or that there is none. */
+/**
+ * What was before you is decided: the next review is on the page, or that there is none. It may come late, and whoever
+ * has gone back to the queue by then is left there.
+ */
 export async function openNext(key) {
   claims.forget();
   review = null;
-  if (!key || !(await open(key))) showNothing();
+  if (!key || !(await open(key, { show: false }))) showNothing();
 }
 
 function showNothing() {
@@ -94,18 +97,18 @@ export async function move(by) {
   if (key && key !== review?.key) await open(key);
 }
 
-/** A review is back before you, as the server has it now. */
-export async function back(key, words) {
+/** A review is back before you, as the server has it now; as late as the next one. */
+export async function back(key, words, { show = false } = {}) {
   forgetPage(key);
   await queue.giveBack(key);
-  await open(key);
+  await open(key, { show });
   announce(words);
 }
 
-/** Somebody else was first: what was typed is kept. */
+/** Somebody else was first, which must be seen: what was typed is kept. */
 export async function conflict(key, words) {
   edits.saveNow();
-  await back(key, words);
+  await back(key, words, { show: true });
   notice('conflict', words, { bad: true });
 }
 
