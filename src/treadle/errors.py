@@ -26,6 +26,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from treadle.wording import counted
+
 
 class TreadleError(Exception):
     """The root of everything Treadle raises."""
@@ -37,7 +39,7 @@ class InvalidWorkflow(TreadleError):
     def __init__(self, workflow: str, problems: Sequence[str]) -> None:
         self.workflow: str = workflow
         self.problems: list[str] = list(problems)
-        count = f"{len(self.problems)} problem{'' if len(self.problems) == 1 else 's'}"
+        count = counted(len(self.problems), "problem")
         super().__init__("\n".join([f"workflow {workflow!r} has {count}:", *(f"  - {p}" for p in self.problems)]))
 
 

@@ -28,6 +28,7 @@ from treadle.history import Attempt, Review
 from treadle.inbox import ReviewCase
 from treadle.state import AskedBy, Decided, Ended
 from treadle.status import ago
+from treadle.wording import counted
 
 _ASKED = {
     AskedBy.STAGE: "the stage asks",
@@ -153,7 +154,7 @@ def _attempts(case: ReviewCase, width: int, *, is_whole: bool) -> list[Renderabl
     waits = case.review.attempt if _is_compared(case) else None
     cells = [_attempt(attempt, waits=attempt.number == waits, is_whole=is_whole) for attempt in kept]
     left_out = len(attempts) - len(kept)
-    title = f"attempts ({left_out} earlier ones left out)" if left_out else "attempts"
+    title = f"attempts ({counted(left_out, 'earlier one')} left out)" if left_out else "attempts"
     return titled(title, side_by_side(cells, width - 2))
 
 

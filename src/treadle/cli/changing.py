@@ -14,6 +14,7 @@ from treadle.cli.people import who
 from treadle.presence import is_gone
 from treadle.status import lasted
 from treadle.store import StateStore
+from treadle.wording import counted
 
 
 def plan(app: str | None = None, *, store: str | None = None, format: Format = "table") -> int:  # noqa: A002 - the flag's name
@@ -43,15 +44,16 @@ def _lines(found: changes.Plan) -> list[str]:
     lines += [f"~ {name}: waits for other stages than before; finished results stay as they are" for name in found.moved]
     for name, number in found.removed.items():
         waiting = (
-            f"{number:,} items wait in it: `treadle migrate --rename {name}=NEW` or `--drop {name}`"
+            f"{counted(number, 'item', 'waits', 'wait')} in it: `treadle migrate --rename {name}=NEW` or `--drop {name}`"
             if number
             else "nothing waits in it"
         )
         lines.append(f"- {name}: no more; {waiting}")
     for name, stage in found.stale.items():
         made = ", ".join(f"{count:,} by version {version or 'none'}" for version, count in stage.versions.items())
-        said = f"{stage.items:,} items are stale ({made or 'built on what is'}), {lasted(stage.seconds)} of work"
-        risk = f"; {stage.decisions:,} decisions may be asked again" if stage.decisions else ""
+        stale = counted(stage.items, "item", "is", "are")
+        said = f"{stale} stale ({made or 'built on what is'}), {lasted(stage.seconds)} of work"
+        risk = f"; {counted(stage.decisions, 'decision')} may be asked again" if stage.decisions else ""
         lines.append(f"! {name}: {said}{risk}")
     return [*lines, *(["`treadle rerun --stale` does that again; until then it stays as it is"] if found.stale else [])]
 
@@ -85,7 +87,7 @@ async def _migrate(pairs: list[tuple[str, str]], dropped: list[str], operator: s
             print(clean(f"{old} is {new} now"))
         for stage in dropped:
             number = await changes.drop_stage(store, stage, operator)
-            print(clean(f"{stage}: {number:,} items skip it; `treadle run` goes on"))
+            print(clean(f"{stage}: {counted(number, 'item', 'skips', 'skip')} it; `treadle run` goes on"))
     return 0
 
 

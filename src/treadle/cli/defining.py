@@ -7,6 +7,7 @@ from typing import Literal
 
 from treadle import drawing
 from treadle.cli.common import WrongUse, load_app
+from treadle.wording import counted
 
 _PIPELINE = '''"""Counts the words of text files, and asks a person about the short ones."""
 
@@ -41,7 +42,7 @@ def words(letter: Letter) -> list[str]:
 def checked(letter: Letter, words: list[str]) -> Completed | AwaitingReview:
     if len(words) >= 3:
         return Completed(len(words))
-    return AwaitingReview(ReviewData(f"only {len(words)} words: keep it?"))
+    return AwaitingReview(ReviewData(f"it is short ({' '.join(words)}): keep it?"))
 '''
 _TEST = """from pathlib import Path
 
@@ -85,7 +86,7 @@ def check(app: str | None = None) -> int:
     """
     workflow = load_app(app)
     workflow.validate()
-    print(f"{workflow.name}: {len(workflow.stages)} stages, no problems")
+    print(f"{workflow.name}: {counted(len(workflow.stages), 'stage')}, no problems")
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from treadle.bulk import Done
 from treadle.cli.common import clean
+from treadle.wording import counted
 
 _SHOWN = 20
 """How many of the items are named."""
@@ -16,7 +17,7 @@ def tell(found: Done, what: str, *, dry_run: bool) -> int:
         print("\n".join(f"  {clean(item)}" for item in done[:_SHOWN]), end="\n" if done else "")
         if len(done) > _SHOWN:
             print(f"  and {len(done) - _SHOWN:,} more")
-    one = f"{len(done):,} item{'' if len(done) == 1 else 's'}"
+    one = counted(len(done), "item")
     print(f"{one} would {what}" if dry_run else f"{one}: will {what}" if done else "no such items")
     for reason in refused[:_SHOWN]:
         print(f"refused: {clean(reason)}")

@@ -14,10 +14,11 @@ from rich.text import Text
 from treadle.artefact import StoredArtefact
 from treadle.cli.common import clean, terminal_width
 from treadle.outcome import Accepted, CriterionResult, Rejected, Uncertain, Verdict
+from treadle.wording import counted
 
 # The hues of the states, light enough for a dark terminal and dark enough for a light one.
 GOOD, BAD, ASKS, QUIET, LOUD = "#3a9d8a", "#d9583f", "#d1920f", "dim", "bold"
-MORE = "more lines"
+MORE = "more line"
 """What is said where lines are left out."""
 _NARROWEST = 25
 """Columns narrower than this are put below each other."""
@@ -100,7 +101,7 @@ def shown(value: Any, *, most: int | None = None, marked: frozenset[Line] = froz
     lines = value_lines(value)
     kept = lines if most is None or len(lines) <= most + 1 else lines[:most]
     out = [_painted(line, is_marked=line in marked) for line in kept]
-    return [*out, said(f"… {len(lines) - len(kept):,} {MORE}", QUIET)] if len(kept) < len(lines) else out
+    return [*out, said(f"… {counted(len(lines) - len(kept), MORE)}", QUIET)] if len(kept) < len(lines) else out
 
 
 def _painted(line: Line, *, is_marked: bool) -> RenderableType:

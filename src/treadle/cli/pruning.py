@@ -11,6 +11,7 @@ from treadle import retention
 from treadle.cli.common import existing_store
 from treadle.cli.people import who
 from treadle.cli.review_options import duration
+from treadle.wording import counted
 
 _EVERY = 5.0
 """Seconds between two lines that say how far it is."""
@@ -45,7 +46,7 @@ def prune(
 
     items = asyncio.run(act())
     what = "would be no more" if dry_run else "are no more"
-    print(f"{items:,} item{'' if items == 1 else 's'} {what}")
+    print(f"{counted(items, 'item')} {what}")
     return 0
 
 
@@ -58,4 +59,4 @@ class _Line:
     def show(self, items: int) -> None:
         if time.monotonic() - self._last >= _EVERY:
             self._last = time.monotonic()
-            print(f"{items:,} items so far", file=sys.stderr)
+            print(f"{counted(items, 'item')} so far", file=sys.stderr)

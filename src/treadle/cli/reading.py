@@ -33,6 +33,7 @@ from treadle.status import (
     pipeline_status,
 )
 from treadle.store import Filter, StateStore
+from treadle.wording import counted
 
 _PAGE = 50
 _MAX_CHILDREN = 20
@@ -111,7 +112,7 @@ def _said(entry: StageEntry, now: datetime) -> str:
     parts = [f"attempt {entry.attempt}"] if entry.attempt > 1 else []
     if entry.subtasks and entry.state is not StageState.FAILED:  # its error counts them
         done = sum(child.state.is_finished for child in entry.subtasks)
-        parts.append(f"{done:,} of {len(entry.subtasks):,} subtasks")
+        parts.append(f"{done:,} of {counted(len(entry.subtasks), 'subtask')}")
     if entry.due_at is not None and entry.due_at > now:
         parts.append(f"again in {lasted((entry.due_at - now).total_seconds())}")
     if entry.error:

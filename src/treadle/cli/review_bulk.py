@@ -10,6 +10,7 @@ from treadle.cli.review_options import Which, review_filter
 from treadle.cli.review_where import HERE, Where, opened
 from treadle.inbox import BulkResult
 from treadle.outcome import Approve, Reject, RequestChanges
+from treadle.wording import counted
 
 _ALL = Which()
 _MOST = 20
@@ -91,7 +92,7 @@ def _bulk(
         name, done = asyncio.run(_decide_all(which, decision, reviewer, where, dry_run=dry_run))
     except ValueError as error:
         raise WrongUse(str(error)) from error
-    what = f"{done.decided:,} review{'' if done.decided == 1 else 's'}"
+    what = counted(done.decided, "review")
     print(clean(f"{what} would be {words} by {name}" if dry_run else f"{what} {words} by {name}; `treadle run` goes on"))
     for _, _, reason in done.refused[:_MOST]:
         print(clean(f"× {reason}"), file=sys.stderr)

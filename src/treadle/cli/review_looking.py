@@ -15,6 +15,7 @@ from treadle.cli.review_where import HERE, Where, opened
 from treadle.history import Review
 from treadle.inbox import InboxStats
 from treadle.status import ago
+from treadle.wording import counted
 
 _LONGEST = 28
 _NOBODY = Which()
@@ -144,7 +145,7 @@ def _stats_text(stats: InboxStats) -> str:
     lines += [f"  {number:,} {clean(stage)}" for stage, number in stats.by_stage.items()]
     if not stats.decided:
         return "\n".join([*lines, "no decisions by people yet"])
-    lines.append(f"✓ {stats.decided:,} recent decisions by people")
+    lines.append(f"✓ {counted(stats.decided, 'recent decision')} by people")
     if stats.median_seconds is not None:
         lines.append(f"  {stats.median_seconds:.0f} s is the median from one decision to the next")
     if stats.changed_share is not None:

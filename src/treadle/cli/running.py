@@ -18,6 +18,7 @@ from treadle.state import Mode
 from treadle.status import RunReport
 from treadle.store import StateStore
 from treadle.stores.opening import open_store
+from treadle.wording import counted
 from treadle.workflow import Workflow
 
 
@@ -71,7 +72,7 @@ def _items(source: Callable[..., Any] | None, words: list[str]) -> Any:
         return None
     parameters = list(inspect.signature(source).parameters.values())
     if len(words) > len(parameters):
-        raise WrongUse(f"the source {source.__name__} takes {len(parameters)} arguments, not {len(words)}")
+        raise WrongUse(f"the source {source.__name__} takes {counted(len(parameters), 'argument')}, not {len(words)}")
     missing = [p.name for p in parameters[len(words) :] if p.default is p.empty]
     if missing and not words:
         return None

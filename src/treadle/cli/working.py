@@ -17,6 +17,7 @@ from treadle.state import Mode
 from treadle.status import ago
 from treadle.store import Control, StateStore, WorkerRow
 from treadle.stores.opening import open_store
+from treadle.wording import counted
 
 
 def work(
@@ -141,7 +142,7 @@ async def _steer(mode: Mode, by: str, url: str | None) -> int:
         holds = sum(row.holds for row in await store.workers())
     print(_said(control))
     if mode is not Mode.RUNNING and holds:
-        print(f"{holds:,} items are held and go on; see: treadle workers")
+        print(f"{counted(holds, 'item', 'is', 'are')} held and will go on; see: treadle workers")
     return 0
 
 

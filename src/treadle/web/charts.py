@@ -9,6 +9,7 @@ from typing import NamedTuple
 from treadle.dossier import Bar, Timeline
 from treadle.figures import Durations, Pace, Verdicts
 from treadle.status import lasted
+from treadle.wording import counted
 
 _LEAST_COLUMNS = 8
 """Fewer columns do not get wider."""
@@ -53,7 +54,7 @@ def duration_columns(durations: Durations) -> list[Column]:
 
 def attempt_columns(durations: Durations) -> list[Column]:
     """How many needed so many attempts."""
-    told = [(f"{number} attempt{'' if number == 1 else 's'}", str(number), n) for number, n in durations.attempts.items()]
+    told = [(counted(number, "attempt"), str(number), n) for number, n in durations.attempts.items()]
     return _columns(told)
 
 

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from treadle.state import StageState
 from treadle.status import GLYPHS, WORDS, ago, lasted
 from treadle.web.segments import segment
+from treadle.wording import counted
 
 FOLDER = Path(__file__).parent / "templates"
 _KILO = 1000
@@ -45,7 +46,7 @@ def _clock(moment: datetime) -> str:
 
 def _bytes(size: int) -> str:
     if size < _KILO:
-        return f"{size} byte{'' if size == 1 else 's'}"
+        return counted(size, "byte")
     return f"{size / _KILO:,.0f} kB" if size < _KILO**2 else f"{size / _KILO**2:,.1f} MB"
 
 
@@ -69,6 +70,7 @@ _FILTERS: dict[str, Callable[..., object]] = {
     "exact": _exact,
     "lasted": lasted,
     "number": lambda n: f"{n:,}",
+    "counted": counted,
     "clock": _clock,
     "bytes": _bytes,
     "json_block": _json_block,
