@@ -12,7 +12,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check -qq
 LOCK := requirements/dev.lock
-TYPED := src $(wildcard examples tests/typing)
+TYPED := src $(wildcard benchmarks examples tests/typing)
 CORE_COVERAGE := 95
 
 # An environment knows the folder it was made in; a copy of it somewhere else is made anew.

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from treadle.artefact import is_reference
-from treadle.batches import Batches
+from treadle.batches import Batches, Raised
 from treadle.clock import now_us
 from treadle.codec import ANY, Codec, bad_name
 from treadle.definition import INLINE, PROCESS, Definition, StageDefinition
@@ -30,15 +31,20 @@ from treadle.outcome import (
     Skipped,
     SubTask,
 )
+from treadle.readable import review_to_json
 from treadle.signature import CTX, ITEM, OUTCOME, SUBTASK, Signature
 from treadle.stage import StageContext, Upstream
 from treadle.state import AttemptRow, Ended, ItemState, StageRow, StageState, SubtaskRow, Unit
-from treadle.store import review_to_json
+
+log: logging.Logger = logging.getLogger("treadle.attempt")
 
 MAX_SUBTASKS = 100_000
 GRACE = 0.5
 """Seconds a coroutine has to end by itself when its time is over, before it is left behind."""
 
+_tuple = tuple.__new__
+_NOTHING_ELSE = AttemptRow("", None, 0, 0, 0, Ended.COMPLETED)[8:]
+"""What an attempt without metrics says behind its summary. To leave it to the constructor takes twice as long."""
 _PLAIN = Codec(ANY)
 _OTHER_OUTCOMES = (Skipped, AwaitingReview, FanOut)
 
@@ -147,9 +153,7 @@ class Call:
             if self._raised is not None:
                 return self._failed(self._raised, began)
             if self._stage.bare:
-                signature = self._signature
-                value = signature.function(self._subject.item) if signature.only_item else self.invoke(signature, None)
-                return self._ended(await value, began)
+                return self._ended(await self._call(), began)
             if self._executor == PROCESS and self._surroundings.processes is not None:
                 return await self._in_process(began)
             attempt: AttemptRow = await self._within_time(self._judged(began))
@@ -158,6 +162,15 @@ class Call:
             if _ended_from_outside(error):
                 raise
             return self._failed(error, began)
+        except BaseException as error:
+            return self._failed(error, began)
+
+    def concluded(self, made: Any, began: int) -> AttemptRow:
+        """How the attempt ended that began then, and of which a batch has ``made`` this."""
+        if isinstance(made, Raised):
+            return self._failed(made.error, began)
+        try:
+            return self._ended(made, began)
         except BaseException as error:
             return self._failed(error, began)
 
@@ -192,13 +205,28 @@ class Call:
                 values[source] = self._subject.artefact(source, self._texts)
         return values
 
+    def _call(self) -> Awaitable[Any]:
+        """The body's call on the event loop, or this attempt's part of a batch's."""
+        stage, batches = self._stage, self._surroundings.batches
+        if stage.batch is not None and batches is not None:
+            return self._in_batch(batches)
+        called: Awaitable[Any] = self.invoke(stage.body if self._unit[1] is None else stage.handler, None)
+        return called
+
+    async def _in_batch(self, batches: Batches) -> Any:
+        (part,) = batches.put(self._stage, {source: [value] for source, value in self._values(self._signature, None).items()}, 1)
+        (made,) = await part.results
+        if isinstance(made, Raised):
+            raise made.error
+        return made
+
     async def _whole(self) -> Any:
         """Hooks and body, each where it belongs."""
         stage = self._stage
         if stage.before is not None:
             await self._one(stage.before, INLINE if stage.before.is_async else self._executor, None)
-        if stage.batch is not None and self._surroundings.batches is not None:
-            value = await self._surroundings.batches.run(stage, self._values(stage.body, None))
+        if stage.batch is not None:
+            value = await self._call()
         else:
             value = await self._one(self._signature, self._executor, None)
         if stage.after is not None:
@@ -232,7 +260,7 @@ class Call:
         if executor == INLINE or signature.is_async:
             value = self.invoke(signature, outcome)
         else:
-            value = await self._surroundings.threads.run(lambda: self.invoke(signature, outcome))
+            value = await self._surroundings.threads.run(lambda: self.invoke(signature, outcome), self._where("a call"))
         return await value if inspect.isawaitable(value) else value
 
     async def _within_time(self, whole: Any) -> Any:
@@ -249,7 +277,9 @@ class Call:
             raise
         if not done:
             task.cancel()
-            await asyncio.wait({task}, timeout=GRACE)
+            if not (await asyncio.wait({task}, timeout=GRACE))[0]:
+                fields = {"item": self._subject.state.id, "stage": self._row.stage}
+                log.warning("%s ignores its time limit: it is left behind", self._where("a coroutine"), extra=fields)
             raise TimeoutError(f"timed out after {limit:g} s")
         value, error = task.result()
         if error is not None:
@@ -259,7 +289,7 @@ class Call:
     async def _in_process(self, began: int) -> AttemptRow:
         assert self._surroundings.processes is not None  # noqa: S101 - the caller looked
         job = to_job(self._subject, self._unit, self._row, self._history, self._texts)
-        answer = await self._within_time(self._surroundings.processes.run(job, self._progress))
+        answer = await self._surroundings.processes.run(job, self._progress, self._within_time)
         fields = AttemptRow(*answer)
         return fields._replace(how=Ended(fields.how), started=began, ended=now_us())
 
@@ -292,11 +322,10 @@ class Call:
         return None if self._row.error is None else QualityFeedback(self._row.error)
 
     def _progress(self, fraction: float, note: str | None) -> None:
-        if self._subject.on_progress is not None:
+        # Asked once: the item may come to rest while a thread that was left behind tells how far it is.
+        if (tell := self._subject.on_progress) is not None:
             name = self._row.name if isinstance(self._row, SubtaskRow) else None
-            self._subject.on_progress(
-                self._row.stage, name, self._row.attempt, fraction, None if note is None else safe_text(note)
-            )
+            tell(self._row.stage, name, self._row.attempt, fraction, None if note is None else safe_text(note))
 
     def _metrics(self) -> str | None:
         if self._ctx is None or not self._ctx.metrics:
@@ -334,7 +363,9 @@ class Call:
     def _of(self, began: int, how: Ended, artefact: str | None = None, summary: str | None = None) -> AttemptRow:
         row = self._row
         if self._ctx is None and not row.reruns:
-            return AttemptRow(row.stage, self._unit[1], row.attempt, began, now_us(), how, artefact, summary)
+            return _tuple(
+                AttemptRow, (row[0], self._unit[1], row.attempt, began, now_us(), how, artefact, summary, *_NOTHING_ELSE)
+            )
         return AttemptRow(
             row.stage, self._unit[1], row.attempt, began, now_us(), how, artefact, summary,
             metrics=None if self._ctx is None else self._metrics(), run=row.reruns,

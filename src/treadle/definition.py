@@ -65,7 +65,7 @@ class StageDefinition:
     asks_leave: bool
     """Whether something must be asked before it starts, so that it cannot start with the commit that made it ready."""
     bare: bool
-    """Whether an attempt is no more than one call on the event loop: no hooks, no time limit, no gate, no other executor."""
+    """Whether an attempt is no more than one call on the event loop, or a part of a batch: no hooks, no time limit, no gate."""
     gate: QualityGate | None = None
     review: ReviewPolicy = ReviewPolicy.NEVER
     memory: int | None = None

@@ -11,10 +11,12 @@ from typing import Any
 from treadle.artefact import shown
 from treadle.clock import from_us, now_us
 from treadle.errors import ItemNotFound, StageNotFound, StoreCorrupt
+from treadle.gathered import told_attempts, whole_artefact
 from treadle.history import Attempt, Review, read_attempt, read_review
+from treadle.readable import subtask_status
 from treadle.state import AttemptRow, ItemPhase, ItemState, StageState, SubtaskRow, SubTaskStatus
 from treadle.status import PipelineStatus, StageEntry, pipeline_status
-from treadle.store import OWN, Filter, Shape, StateStore, subtask_status, told_attempts, whole_artefact
+from treadle.store import OWN, Filter, Shape, StateStore
 
 BARS = 200
 """Subtasks of a stage that a timeline shows."""

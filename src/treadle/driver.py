@@ -6,19 +6,23 @@ import asyncio
 import json
 import logging
 import random
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from treadle import decide, logged
 from treadle.attempt import Call, Subject, Surroundings, interrupted, wanted
 from treadle.clock import now_us
+from treadle.definition import Definition
 from treadle.errors import LeaseLost, StoreError
 from treadle.event import EventKind
+from treadle.gathered import told_attempts
 from treadle.limits import Leave, Limits
 from treadle.lines import Order
+from treadle.patience import patiently
 from treadle.shelf import SURELY_INLINE, Shelf
 from treadle.state import AttemptRow, EventRow, ItemState, Rest, StageRow, StageState, SubtaskRow, Transition, Unit
-from treadle.store import StateStore, told_attempts
+from treadle.store import StateStore
 
 log: logging.Logger = logging.getLogger("treadle.driver")
 
@@ -30,7 +34,33 @@ Observer = Callable[[ItemState, Transition], None]
 """Told of every transition, when it is durable."""
 
 
-class Driver:
+class Holder:
+    """Whoever moves items that a worker has claimed, until told to end."""
+
+    __slots__ = ("_halted", "_runs", "_window")
+
+    def __init__(self, window: int) -> None:
+        self._window = window
+        """How many children of one fan-out may run at once; 0: nothing new starts."""
+        self._runs = self._halted = False
+
+    def drain(self) -> None:
+        """Start nothing new; what runs may end."""
+        self._window = 0
+
+    def halt(self) -> bool:
+        """Put back what runs; whether its task is to be cancelled for that: once, and not before its first step."""
+        first, self._halted = not self._halted, True
+        return first and self._runs
+
+    def _take_up(self) -> None:
+        """The first step: what was halted before it gives back what it holds."""
+        self._runs = True
+        if self._halted:
+            self.drain()
+
+
+class Driver(Holder):
     """The only writer of one item, from its claim until it rests.
 
     A branch is a chain of attempts in which each follows from the one before. The first branch runs in the
@@ -39,8 +69,8 @@ class Driver:
     """
 
     __slots__ = (
-        "_alone", "_blocked", "_branches", "_debug", "_flow", "_limits", "_loop", "_lost", "_news", "_observe", "_progress_at", "_rest", "_shelf",
-        "_state", "_store", "_subject", "_surroundings", "_timer", "_window",
+        "_alone", "_begun", "_blocked", "_branches", "_debug", "_flow", "_limits", "_loop", "_lost", "_news", "_observe", "_opening",
+        "_progress_at", "_rest", "_shelf", "_state", "_store", "_subject", "_surroundings", "_timer",
     )  # fmt: skip
 
     def __init__(
@@ -54,14 +84,20 @@ class Driver:
         observe: Observer,
         loop: asyncio.AbstractEventLoop,
         alone: bool = False,
+        opening: Transition | None = None,
+        begun: Transition | None = None,
+        subject: Subject | None = None,
     ) -> None:
+        super().__init__(window)
         self._surroundings = surroundings
         self._flow = surroundings.flow
         self._store = store
         self._state = state
-        self._subject = Subject(self._flow, state, self._on_progress)
-        self._window = window
+        self._subject = Subject(self._flow, state) if subject is None else subject
+        self._subject.on_progress = self._on_progress
         self._alone = alone
+        self._opening = opening
+        self._begun = begun
         self._limits = limits
         self._observe = observe
         self._debug = log.isEnabledFor(logging.DEBUG)
@@ -82,18 +118,9 @@ class Driver:
         return self._state.id
 
     @property
-    def news(self) -> int:
-        """How many outside acts it knows of."""
-        return self._news
-
-    @property
     def waits(self) -> bool:
         """Whether it does nothing but wait for leave, so that another item may move in its place."""
         return self._state.running == self._blocked and bool(self._blocked or self._state.asking)
-
-    def drain(self) -> None:
-        """Start nothing new; what runs may end."""
-        self._window = 0
 
     def end_with_suspicion(self) -> None:
         """Start nothing new as soon as nothing of the item is under suspicion any more."""
@@ -106,9 +133,11 @@ class Driver:
 
         self._observe = observe
 
-    def abandon(self) -> None:
-        """The claim is no more: nothing may be written."""
+    def abandon(self, item_id: str) -> bool:
+        """The claim of this item is no more: nothing may be written of it. Whether there is nothing left to do."""
+        assert item_id == self._state.id  # noqa: S101 - it has no other
         self._lost = True
+        return True
 
     async def run(self) -> Rest | None:
         """Move the item as far as it can go; how it rests then.
@@ -119,12 +148,18 @@ class Driver:
             LeaseLost: somebody else has the item now.
             StoreError: the store refused; what was acknowledged is safe.
         """
-        flow, state = self._flow, self._state
-        if state.reviews and decide.is_overdue(state, now_us()):
-            await self._expire()
-        decide.count(flow, state)
+        flow, state, begun = self._flow, self._state, self._begun
+        self._take_up()
+        if begun is None:
+            if state.reviews and decide.is_overdue(state, now_us()):
+                await self._expire()
+            decide.count(flow, state)
+        elif begun.waits:
+            self._arm()
         try:
-            await self._follow(await self._write(decide.begin(flow, state, now_us(), self._window, alone=self._alone)))
+            if begun is not None and self._halted:
+                raise asyncio.CancelledError
+            await self._follow(await self._write(self._begin()) if begun is None else begun)
             while self._branches:
                 done, _ = await asyncio.wait(self._branches, return_when=asyncio.FIRST_EXCEPTION)
                 for branch in done:
@@ -138,18 +173,29 @@ class Driver:
         finally:
             if self._timer is not None:
                 self._timer.cancel()
+            # Else each would keep the other until the collector comes, and all that the item was made of with them.
+            self._subject.on_progress = None
+
+    def _begin(self) -> Transition:
+        if self._opening is not None and self._window and decide.is_untouched(self._state):
+            return self._opening
+        return decide.begin(self._flow, self._state, now_us(), self._window, alone=self._alone)
 
     async def _expire(self) -> None:
         """Answer what nobody answered in time: as any other outside act, so that a person who was faster is not overruled."""
-        await self._store.revise(self._state.id, lambda stored: decide.expire(self._flow, stored, now_us()))
-        if (fresh := await self._store.load(self._state.id)) is not None:
+        item = self._state.id
+        expire = partial(self._store.revise, item, lambda stored: decide.expire(self._flow, stored, now_us()))
+        await patiently(expire, "an overdue review cannot be answered now", log, item)
+        if (fresh := await patiently(partial(self._store.load, item), "an item cannot be read now", log, item)) is not None:
             # Nothing was done yet: what is stored is all there is.
             self._state.stages, self._state.boards, self._state.reviews = fresh.stages, fresh.boards, fresh.reviews
             self._state.stored = fresh.stored
             self._shelf.look()
 
-    async def heed(self) -> None:
-        """Go on with what others decided while other parts of the item move."""
+    async def heed(self, news: int) -> None:
+        """Go on with what others decided while other parts of the item move; ``news``: how many outside acts there were."""
+        if news <= self._news:
+            return
         stored = await self._store.load(self._state.id)
         if stored is None or self._lost or not (self._window and (self._state.running or self._state.asking)):
             return
@@ -168,17 +214,8 @@ class Driver:
             await self._put_back()
 
     async def _put_back(self) -> None:
-        """What was running is pending again, and the claim is given back."""
-        flow, state = self._flow, self._state
-        running: list[Unit] = [
-            (row.stage, None) for row in state.stages.values() if row.state is StageState.RUNNING and not row.fan_out
-        ]
-        for name, board in state.boards.items():
-            running += [(name, row.seq) for row in board.rows if row.state is StageState.RUNNING]
-        for unit in running:
-            await self._write(decide.settle(flow, state, interrupted(state, unit), now_us(), 0.0, 0))
-        for stage in list(state.asking):
-            await self._write(decide.forgo(flow, state, stage, now_us()))
+        for change in put_back(self._flow, self._state):
+            await self._write(change)
 
     async def _write(self, change: Transition) -> Transition:
         decide.apply(self._flow, self._state, change)
@@ -254,11 +291,10 @@ class Driver:
 
     async def _history(self, unit: Unit, row: StageRow | SubtaskRow) -> list[AttemptRow]:
         """The unit's attempts before the one that ``row`` has begun, in this run of it."""
-        if unit[0] in self._state.reviews:
-            stored = await told_attempts(self._store, self._state.id, unit[0], seq=unit[1])
-        else:
-            stored = await self._store.attempts(self._state.id, unit[0], seq=unit[1])
-        return [past for _, past in stored if past.seq == unit[1] and past.run == row.reruns and past.number < row.attempt]
+        item, (stage, seq) = self._state.id, unit
+        ask = partial(told_attempts, self._store) if stage in self._state.reviews else self._store.attempts
+        stored = await patiently(partial(ask, item, stage, seq=seq), "attempts cannot be read now", log, item)
+        return [past for _, past in stored if past.seq == seq and past.run == row.reruns and past.number < row.attempt]
 
     async def _ask(self, stage: str) -> None:
         """Wait for leave to start ``stage``, a free slot and what its ``when`` says; then follow from there."""
@@ -346,3 +382,16 @@ class Driver:
     async def _tell(self, change: Transition) -> None:
         if self._state.running and not self._lost:
             await self._write(change)
+
+
+def put_back(flow: Definition, state: ItemState) -> Iterator[Transition]:
+    """What was running is pending again, and the claim is given back; each change is applied before the next is asked for."""
+    running: list[Unit] = [
+        (row.stage, None) for row in state.stages.values() if row.state is StageState.RUNNING and not row.fan_out
+    ]
+    for name, board in state.boards.items():
+        running += [(name, row.seq) for row in board.rows if row.state is StageState.RUNNING]
+    for unit in running:
+        yield decide.settle(flow, state, interrupted(state, unit), now_us(), 0.0, 0)
+    for stage in list(state.asking):
+        yield decide.forgo(flow, state, stage, now_us())

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
-from treadle import decide, memory
+from treadle import collector, decide, memory
 from treadle.arrival import new_item
 from treadle.attempt import Surroundings
 from treadle.batches import Batches
@@ -23,6 +23,7 @@ from treadle.event import WorkflowEvent
 from treadle.executor import Processes, Threads
 from treadle.failure import safe_text
 from treadle.inbox import Inbox
+from treadle.intake import Intake
 from treadle.limits import Limits
 from treadle.membership import Membership
 from treadle.outcome import Approve, Decision, Reject
@@ -30,7 +31,7 @@ from treadle.source import open_source
 from treadle.state import ItemPhase, ItemState, StageState, Transition
 from treadle.status import PipelineStatus, RunReport, item_status
 from treadle.store import ItemId, StateStore
-from treadle.worker import Intake, Worker
+from treadle.worker import Worker
 from treadle.workflow import Workflow
 
 log: logging.Logger = logging.getLogger("treadle.engine")
@@ -84,6 +85,7 @@ class Engine:
         if self._exit is not None:
             raise TreadleError("this engine is already running; use one `async with` for it")
         async with AsyncExitStack() as stack:
+            stack.enter_context(collector.unhurried())
             await self._store.bind(self._flow)
             state = await stack.enter_async_context(self._flow.lifespan()) if self._flow.lifespan is not None else None
             threads = Threads()
@@ -278,14 +280,17 @@ class Engine:
 
     # acting
 
-    async def retry(self, item_id: ItemId, stage: str | None = None) -> None:
+    async def retry(
+        self, item_id: ItemId, stage: str | None = None, *, operator: str | None = None, reason: str | None = None
+    ) -> None:
         """A failed stage (all of them, without a name) is pending again; of a fan-out only what failed runs again.
 
         Raises:
             ItemNotFound, StageNotFound: there is no such thing.
             InvalidTransition: it has not failed.
         """
-        await self._revise(item_id, lambda state: decide.retry(self._flow, state, stage, now_us()))
+        why = None if reason is None else safe_text(reason)
+        await self._revise(item_id, lambda state: decide.retry(self._flow, state, stage, now_us(), operator=operator, reason=why))
         log.info("item %r is to be tried again", str(item_id), extra={"item": str(item_id), "stage": stage})
 
     async def rerun(
@@ -297,9 +302,10 @@ class Engine:
             ItemNotFound, StageNotFound: there is no such thing.
             InvalidTransition: it has not finished, or others have built on it and ``cascade`` was not given.
         """
+        why = None if reason is None else safe_text(reason)
         await self._revise(
             item_id,
-            lambda state: decide.rerun(self._flow, state, stage, now_us(), cascade=cascade, operator=operator, reason=reason),
+            lambda state: decide.rerun(self._flow, state, stage, now_us(), cascade=cascade, operator=operator, reason=why),
         )
 
     async def cancel(self, item_id: ItemId, reason: str | None = None) -> None:

@@ -3,28 +3,70 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import json
+import logging
 import os
 import queue
 import struct
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 from treadle.errors import TreadleError
 
+log: logging.Logger = logging.getLogger("treadle.executor")
+
 MAX_THREADS = 256
 FAREWELL = 2.0
 """Seconds an idle worker process has to end by itself before it is killed."""
+_LAST_WAIT = 0.5
+"""Seconds that are waited for a process that was killed."""
 _HEADER = struct.Struct(">I")
 _MAX_MESSAGE = 256 * 1024 * 1024
 
 
 class WorkerProcessDied(TreadleError):
     """The worker process ended while it ran an attempt; another one takes its place."""
+
+
+class _Body:
+    """A call on its way through a thread, and its answer."""
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        self._call = call
+        self._loop = asyncio.get_running_loop()
+        self._context = contextvars.copy_context()
+        self.answer: asyncio.Future[Any] = self._loop.create_future()
+        self.runs = False
+        """Whether a thread is at it."""
+
+    def run(self) -> None:
+        """Called in a thread; the answer is there once the loop has been told."""
+        if self.answer.cancelled():
+            return  # Given up while it stood in line.
+        outcome: tuple[Any, BaseException | None]
+        self.runs = True
+        try:
+            outcome = self._context.run(self._call), None
+        except BaseException as error:  # noqa: BLE001 - handed to the awaiting attempt as it is
+            outcome = None, error
+        self.runs = False
+        try:
+            self._loop.call_soon_threadsafe(self._settle, *outcome)
+        except RuntimeError:
+            return  # The loop is closed: nobody waits any more.
+
+    def _settle(self, result: Any, error: BaseException | None) -> None:
+        if self.answer.done():
+            return
+        if error is None:
+            self.answer.set_result(result)
+        else:
+            self.answer.set_exception(carried(error))
 
 
 class Threads:
@@ -35,44 +77,33 @@ class Threads:
     """
 
     def __init__(self) -> None:
-        self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._work: queue.SimpleQueue[_Body | None] = queue.SimpleQueue()
         self._idle = threading.Semaphore(0)
         self._started = 0
+        self._left: list[_Body] = []
+        """Those that were given up; the ones that have ended since are struck off when the next one is."""
 
-    async def run(self, call: Callable[[], Any]) -> Any:
-        """What ``call()`` returns or raises, from a thread. If cancelled, the thread goes on alone."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
-        context = contextvars.copy_context()
-
-        def settle(result: Any, error: BaseException | None) -> None:
-            if future.done():
-                return
-            if error is None:
-                future.set_result(result)
-            else:
-                future.set_exception(carried(error))
-
-        def work() -> None:
-            outcome: tuple[Any, BaseException | None]
-            try:
-                outcome = context.run(call), None
-            except BaseException as error:  # noqa: BLE001 - handed to the awaiting attempt as it is
-                outcome = None, error
-            try:
-                loop.call_soon_threadsafe(settle, *outcome)
-            except RuntimeError:
-                return  # The loop is closed: nobody waits any more.
-
-        self._work.put(work)
+    async def run(self, call: Callable[[], Any], what: str = "a function") -> Any:
+        """What ``call()`` returns or raises, from a thread. If cancelled, the thread goes on alone, and the log says so."""
+        body = _Body(call)
+        self._work.put(body)
         if not self._idle.acquire(blocking=False) and self._started < MAX_THREADS:
             self._started += 1
             threading.Thread(target=self._serve, name=f"treadle-body-{self._started}", daemon=True).start()
-        return await future
+        try:
+            return await body.answer
+        except asyncio.CancelledError:
+            if body.runs:
+                self._leave(body, what)
+            raise
+
+    def _leave(self, body: _Body, what: str) -> None:
+        self._left = [*(left for left in self._left if left.runs), body]
+        log.warning("%s was given up, and runs on: %d of at most %d threads are lost so", what, len(self._left), MAX_THREADS)
 
     def _serve(self) -> None:
-        while (work := self._work.get()) is not None:
-            work()
+        while (body := self._work.get()) is not None:
+            body.run()
             self._idle.release()
 
     def close(self) -> None:
@@ -104,8 +135,13 @@ class Processes:
         self._all: set[_Child] = set()
         self._slots = asyncio.Semaphore(size or os.cpu_count() or 1)
 
-    async def run(self, job: dict[str, Any], on_progress: Callable[[float, str | None], None]) -> list[Any]:
-        """The worker's answer to ``job``.
+    async def run(
+        self,
+        job: dict[str, Any],
+        on_progress: Callable[[float, str | None], None],
+        within: Callable[[Coroutine[Any, Any, list[Any]]], Awaitable[list[Any]]],
+    ) -> list[Any]:
+        """The worker's answer to ``job``; ``within`` keeps its time, which begins when there is a worker for it.
 
         Raises:
             WorkerProcessDied: it ended without an answer.
@@ -113,7 +149,7 @@ class Processes:
         async with self._slots:
             child = self._idle() or await self._start()
             try:
-                answer = await child.ask(job, on_progress)
+                answer = await within(child.ask(job, on_progress))
             except BaseException:
                 # Cancelled, timed out or dead: whatever it still does must not reach a later attempt.
                 self._all.discard(child)
@@ -205,10 +241,13 @@ class _Child:
             await self.kill()
 
     async def kill(self) -> None:
+        """It has ended, or will when the kernel lets it: nobody waits for a disk that hangs."""
         if self._process.returncode is None:
             self._process.kill()
         self._stdin.close()
-        await self._process.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WAIT):
+                await self._process.wait()
 
 
 def _how(code: int) -> str:

@@ -29,10 +29,12 @@ from treadle.errors import (
     TreadleError,
 )
 from treadle.failure import safe_text
+from treadle.gathered import told_attempts, whole_artefact
 from treadle.history import Attempt, Review, feedback_data, read_attempt, read_review
 from treadle.outcome import Approve, ApproveWithEdits, CriterionResult, Decision, QualityFeedback, Reject, RequestChanges
+from treadle.readable import stage_artefact
 from treadle.state import Decided, ItemState, ReviewRow, StageState, Transition
-from treadle.store import ItemId, ReviewFilter, Shape, StateStore, stage_artefact, told_attempts, whole_artefact
+from treadle.store import ItemId, ReviewFilter, Shape, StateStore
 from treadle.workflow import Workflow
 
 _PLAIN = Codec(ANY)

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping
+from functools import partial
 
 from treadle.artefact import MAX_INLINE, is_large
 from treadle.attempt import Subject, needs_of
 from treadle.definition import StageDefinition
-from treadle.errors import StoreCorrupt, StoreError
+from treadle.errors import StoreCorrupt
+from treadle.gathered import stored_text
+from treadle.patience import patiently
 from treadle.state import AttemptRow
-from treadle.store import StateStore, stored_text
+from treadle.store import StateStore
 
 log: logging.Logger = logging.getLogger("treadle.driver")
 
 SURELY_INLINE = MAX_INLINE // 4
 """Characters that fit into a row, whatever they are."""
-_AGAIN = 0.25
-"""Seconds after which a disk that is full or failing is tried again."""
 
 
 class Shelf:
@@ -40,14 +40,9 @@ class Shelf:
         if text is None or not is_large(text):
             return attempt
         self.is_used = True
-        while True:
-            try:
-                return attempt._replace(artefact=await self._store.keep(self._subject.state, text))
-            except StoreError as error:
-                if not error.may_pass:
-                    raise
-                log.warning("a large artefact waits until it can be written: %s", error, extra={"item": self._subject.state.id})
-                await asyncio.sleep(_AGAIN)
+        item = self._subject.state
+        keep = partial(self._store.keep, item, text)
+        return attempt._replace(artefact=await patiently(keep, "a large artefact cannot be written now", log, item.id))
 
     async def texts(self, stage: StageDefinition) -> tuple[Mapping[str, str], StoreCorrupt | None]:
         """The JSON of the large artefacts that the stage may read, by reference; or what is wrong with one of them.
@@ -65,11 +60,5 @@ class Shelf:
         return found, None
 
     async def _read(self, item_id: str, stage: str, reference: str) -> str:
-        while True:
-            try:
-                return await stored_text(self._store, item_id, stage, reference)
-            except StoreError as error:
-                if not error.may_pass:
-                    raise
-                log.warning("a large artefact cannot be read now, trying again: %s", error, extra={"item": item_id})
-                await asyncio.sleep(_AGAIN)
+        read = partial(stored_text, self._store, item_id, stage, reference)
+        return await patiently(read, "a large artefact cannot be read now", log, item_id)

@@ -6,10 +6,12 @@ import asyncio
 import itertools
 import threading
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import AsyncIterable, Iterable, Sequence
 from typing import Any
 
 from treadle.errors import SourceFailed
+from treadle.wording import counted
 
 _PATIENCE = 0.05
 """Seconds that a slow iterable may hold back the items it has already given."""
@@ -45,8 +47,9 @@ class Source(ABC):
         """What the iterable raised, as our error."""
         if self.raised is None:
             return None
+        stored = f"{counted(self._count, 'item')}, which {'is' if self._count == 1 else 'are'} stored"
         error = SourceFailed(
-            f"the source of items raised {type(self.raised).__name__}: {self.raised} (after {self._count:,} items, which are stored)."
+            f"the source of items raised {type(self.raised).__name__}: {self.raised} (after {stored})."
             " Mend it and run again: known items are not added twice"
         )
         error.__cause__ = self.raised
@@ -116,7 +119,8 @@ class _ThreadSource(Source):
         self._loop = asyncio.get_running_loop()
         self._changed = threading.Condition()
         self._wanted = 0
-        self._buffer: list[Any] = []
+        self._buffer: deque[Any] = deque()
+        """What was read and not given away yet; filled at one end and emptied at the other, which takes no lock."""
         self._ended = False
         self._closed = False
         self._some, self._enough = asyncio.Event(), asyncio.Event()
@@ -137,9 +141,10 @@ class _ThreadSource(Source):
                     await self._enough.wait()
             except TimeoutError:
                 pass  # It is slow: what there is goes on.
-        with self._changed:
-            found, self._buffer, self._wanted = self._buffer[:limit], self._buffer[limit:], 0
-            self.exhausted = self._ended and not self._buffer
+        self._wanted = 0
+        ended = self._ended
+        found = [self._buffer.popleft() for _ in range(min(limit, len(self._buffer)))]
+        self.exhausted = ended and not self._buffer
         return found
 
     def _serve(self) -> None:
@@ -151,12 +156,11 @@ class _ThreadSource(Source):
             except BaseException as error:  # noqa: BLE001 - user code; told by ``failure``
                 self.raised = error
                 break
-            with self._changed:
-                self._buffer.append(item)
-                count, wanted = len(self._buffer), self._wanted
+            self._buffer.append(item)
+            count = len(self._buffer)
             if count == 1:
                 self._tell(self._some)
-            if count >= wanted:
+            if count >= self._wanted:
                 self._tell(self._enough)
         self._ended = True
         self._tell(self._some)
@@ -164,6 +168,8 @@ class _ThreadSource(Source):
 
     def _is_wanted(self) -> bool:
         """Wait until another item is wanted; ``False`` if none ever will be."""
+        if len(self._buffer) < self._wanted and not self._closed:
+            return True
         with self._changed:
             while len(self._buffer) >= self._wanted and not self._closed:
                 self._changed.wait()

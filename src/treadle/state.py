@@ -52,6 +52,7 @@ class Mode(StrEnum):
 
 
 _OPEN = frozenset({StageState.PENDING, StageState.RUNNING})
+_NOBODY: frozenset[str] = frozenset()
 
 
 def _now() -> datetime:
@@ -356,6 +357,12 @@ class Transition(NamedTuple):
     """Whether the item is taken from whoever holds it."""
     waits: bool = False
     """Whether something is pending until a time."""
+    begins: bool = False
+    """Whether it ends with the first start of a stage that nothing is known of yet, the only one: its last row and last event say no more."""
+
+
+Change = tuple["ItemState", Transition]
+"""An item and what changes of it."""
 
 
 class SubtaskBoard:
@@ -486,5 +493,5 @@ class ItemState:
         """How many dependencies of each stage are not finished; filled by ``decide.count``."""
         self.running: int = 0
         """Units that run now."""
-        self.asking: set[str] = set()
+        self.asking: frozenset[str] = _NOBODY
         """Stages that could start and have asked for leave to."""

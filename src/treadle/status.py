@@ -11,8 +11,10 @@ from html import escape
 from treadle.clock import from_us
 from treadle.errors import ItemNotFound
 from treadle.failure import printable
+from treadle.readable import stage_status
 from treadle.state import ItemPhase, ItemState, StageState, StageStatus
-from treadle.store import Counts, Shape, StateStore, stage_status
+from treadle.store import Counts, Shape, StateStore
+from treadle.wording import counted
 
 _MAX_REMARK = 200
 
@@ -93,7 +95,8 @@ class PipelineStatus:
 
     def __str__(self) -> str:
         width = max((len(entry.name) for entry in self.stages), default=0)
-        lines = [f"{self.item_id}: {self.phase.replace('_', ' ')}, {self.progress_percent:.0f} % of {len(self.stages)} stages"]
+        stages = counted(len(self.stages), "stage")
+        lines = [f"{self.item_id}: {self.phase.replace('_', ' ')}, {self.progress_percent:.0f} % of {stages}"]
         for entry in self.stages:
             lines.append(f"  {GLYPHS[entry.state]} {entry.name:<{width}}  {entry.state.replace('_', ' ')}{_remark(entry)}")
         return "\n".join(lines)
@@ -118,7 +121,7 @@ def _remark(entry: StageEntry) -> str:
         return f": {_short(entry.review_data.summary)}"
     if entry.subtasks:
         done = sum(child.state.is_finished for child in entry.subtasks)
-        return f" ({done} of {len(entry.subtasks)} subtasks)"
+        return f" ({done:,} of {counted(len(entry.subtasks), 'subtask')})"
     return ""
 
 
@@ -174,7 +177,8 @@ class RunReport:
             ("cancelled", self.cancelled),
         )
         parts += [f"{number:,} {word}" for word, number in words if number]
-        return f"{self.items:,} items: {', '.join(parts)}; {self.stages_run:,} stages run in {self.elapsed:.1f} s"
+        ran = f"{counted(self.stages_run, 'stage')} run in {self.elapsed:.1f} s"
+        return f"{counted(self.items, 'item')}: {', '.join(parts)}; {ran}"
 
 
 WORDS = {StageState.AWAITING_REVIEW: "need a person"}
@@ -188,7 +192,7 @@ PHASE_WORDS = {ItemPhase.AWAITING_REVIEW: "need a person"}
 def overview(counts: Counts, width: int = 80) -> str:
     """All items by phase, and below a table of every stage by state, no line longer than ``width`` where that can be."""
     phases = ", ".join(f"{counts.phases[p]:,} {PHASE_WORDS.get(p, p.value)}" for p in ItemPhase if counts.phases.get(p))
-    first = f"{counts.items:,} item{'' if counts.items == 1 else 's'}: {phases}" if counts.items else "no items yet"
+    first = f"{counted(counts.items, 'item')}: {phases}" if counts.items else "no items yet"
     used = [state for state in GLYPHS if any(states.get(state) for states in counts.stages.values())]
     if not used:
         return first

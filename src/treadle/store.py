@@ -10,17 +10,17 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 from uuid import UUID
 
-from treadle.artefact import StoredArtefact, shown
 from treadle.clock import from_us, now_us, to_us
 from treadle.codec import bad_name
 from treadle.codec import item_id as checked_id
 from treadle.definition import Definition
-from treadle.errors import StoreCorrupt
+from treadle.errors import LeaseLost, StoreError, TreadleError
 from treadle.event import EventKind, WorkflowEvent
-from treadle.outcome import ReviewData
+from treadle.readable import review_to_json, stage_status, subtask_status
 from treadle.state import (
     AskedBy,
     AttemptRow,
+    Change,
     Decided,
     ItemPhase,
     ItemState,
@@ -39,7 +39,6 @@ OWN = -1
 """In the place of a subtask's: what is the stage's own."""
 SHOWN = 300
 """So many characters of an error are in a bare row."""
-_MAX_REVISIONS = 1000
 
 
 class NewItem(NamedTuple):
@@ -312,6 +311,25 @@ class StateStore(ABC):
             LeaseLost: the claim is no more; nothing was written but a ``commit_refused`` event.
         """
 
+    async def commit_all(self, changes: Sequence[Change]) -> list[TreadleError | None]:
+        """``commit`` each of these changes, those of one item in their order, which costs less together.
+
+        What ``commit`` would have raised for a change stands in its place. Whoever is cancelled while they wait for it has
+        handed over all of them. A store without a quicker way does one after the other.
+        """
+        return await asyncio.shield(self._commit_each(changes))
+
+    async def _commit_each(self, changes: Sequence[Change]) -> list[TreadleError | None]:
+        results: list[TreadleError | None] = []
+        for state, change in changes:
+            try:
+                await self.commit(state, change)
+            except (LeaseLost, StoreError) as error:
+                results.append(error)
+            else:
+                results.append(None)
+        return results
+
     @abstractmethod
     async def revise(self, item_id: str, change: Callable[[ItemState], Transition], *, create: bool = False) -> None:
         """Write what ``change`` makes of the item's rows, claimed or not; nobody else writes in between.
@@ -494,105 +512,3 @@ class StateStore(ABC):
 def _check_name(name: str) -> None:
     if reason := bad_name(name):
         raise ValueError(f"{name!r:.80} cannot name a stage or subtask: {reason}")
-
-
-# Rows to what people read.
-
-
-def review_to_json(review: ReviewData) -> str:
-    """A review as stores keep it."""
-    return json.dumps(
-        {"summary": review.summary, "details": review.details, "created_at": review.created_at.isoformat()}, ensure_ascii=False
-    )
-
-
-def review_from_json(text: str, where: str) -> ReviewData:
-    """A stored review; raises ``StoreCorrupt`` beginning with ``where`` if it cannot be read."""
-    from datetime import datetime
-
-    try:
-        fields: dict[str, Any] = json.loads(text)
-        return ReviewData(fields["summary"], fields.get("details"), datetime.fromisoformat(fields["created_at"]))
-    except (ValueError, KeyError, TypeError) as error:
-        raise StoreCorrupt(f"{where}: the stored review cannot be read: {error}") from error
-
-
-def stage_status(state: ItemState, row: StageRow) -> StageStatus:
-    """A stage's row as people read it, with its subtasks."""
-    board = state.boards.get(row.stage)
-    return StageStatus(
-        state=row.state,
-        updated_at=from_us(row.updated),
-        error=row.error,
-        review_data=None if row.review is None else review_from_json(row.review, f"item {state.id!r}, stage {row.stage!r}"),
-        subtasks=tuple(subtask_status(child) for child in board.rows) if board is not None else (),
-        attempt=row.attempt,
-        started_at=None if row.started is None else from_us(row.started),
-        due_at=None if row.due is None else from_us(row.due),
-        version=row.version,
-    )
-
-
-def stage_artefact(state: ItemState, stage: str) -> Any:
-    """What the stage made, as plain JSON values: of a fan-out ``{subtask: artefact}``; ``None`` if it made nothing.
-
-    In place of what is too large to be shown with other things stands a ``StoredArtefact``; see ``whole_artefact``.
-    """
-    row, board = state.stages.get(stage), state.boards.get(stage)
-    if row is not None and row.fan_out and row.artefact is None and board is not None:
-        return {child.name: shown(child.artefact) for child in board.rows}
-    return None if row is None else shown(row.artefact)
-
-
-async def whole_artefact(store: StateStore, state: ItemState, stage: str) -> Any:
-    """The same, with everything in its place, however large.
-
-    Raises:
-        StoreCorrupt: some of its bytes are missing or altered.
-    """
-
-    async def whole(value: Any) -> Any:
-        if isinstance(value, StoredArtefact):
-            return json.loads(await stored_text(store, state.id, stage, value.reference))
-        return value
-
-    made, row = stage_artefact(state, stage), state.stages.get(stage)
-    if row is not None and row.fan_out and isinstance(made, dict):
-        return {name: await whole(value) for name, value in made.items()}
-    return await whole(made)
-
-
-async def stored_text(store: StateStore, item_id: str, stage: str, reference: str) -> str:
-    """The JSON text that a reference in a row of that stage stands for; raises ``StoreCorrupt`` as ``pieces`` does."""
-    pieces = [piece async for piece in store.pieces(item_id, stage, reference)]
-    return await asyncio.to_thread(lambda: b"".join(pieces).decode())
-
-
-async def told_attempts(
-    store: StateStore, item_id: str, stage: str, *, seq: int | None = None
-) -> list[tuple[str | None, AttemptRow]]:
-    """``store.attempts``, each with what a person wanted done better about it."""
-    attempts = await store.attempts(item_id, stage, seq=seq)
-    found = await store.reviews(ReviewFilter(stage, item_id=item_id, is_open=None), None, _MAX_REVISIONS)
-    for asked in (stored.row for stored in found if stored.row.feedback is not None):
-        last = {a.seq: place for place, (_, a) in enumerate(attempts) if a.ended <= (asked.decided or 0)}
-        latest = {a.seq: place for place, (_, a) in enumerate(attempts)}
-        for unit, place in last.items():
-            # A child that was not tried again was not told either.
-            if unit is None or place != latest[unit]:
-                name, attempt = attempts[place]
-                attempts[place] = (name, attempt._replace(feedback=asked.feedback))
-    return attempts
-
-
-def subtask_status(row: SubtaskRow) -> SubTaskStatus:
-    """A subtask's row as people read it."""
-    return SubTaskStatus(
-        name=row.name,
-        state=row.state,
-        error=row.error,
-        updated_at=from_us(row.updated),
-        attempt=row.attempt,
-        started_at=None if row.started is None else from_us(row.started),
-        due_at=None if row.due is None else from_us(row.due),
-    )

@@ -37,11 +37,17 @@ class Suspects:
         """It runs no more."""
         self._running.pop(item_id, None)
 
+    def give_up(self) -> list[ItemState]:
+        """Those whose turn has not come, which do not wait any more."""
+        waiting = [state for states in self._waiting.values() for state in states]
+        for states in self._waiting.values():
+            states.clear()
+        return waiting
+
     def clear(self) -> None:
         """They are somebody else's now."""
         self._running.clear()
-        for waiting in self._waiting.values():
-            waiting.clear()
+        self.give_up()
 
     def next(self, moving: int) -> list[tuple[ItemState, int]]:
         """Items to start now while ``moving`` items move, each with how many of its subtasks may run at once; where ``ALONE``, stages too."""

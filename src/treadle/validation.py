@@ -384,14 +384,14 @@ def _build(reading: _Reading, readings: Mapping[str, _Reading], codec: Codec) ->
         version=options.get("version"),
         priority=options.get("priority", 0),
         asks_leave=reading.when is not None or (is_limited and options.get("batch") is None),
-        bare=executor == handler_executor == INLINE
-        and timeout is None
+        bare=timeout is None
         and gate is None
-        and options.get("batch") is None
         and reading.before is None
         and reading.after is None
-        and reading.body.is_async
-        and reading.handler.is_async,
+        and (
+            options.get("batch") is not None
+            or (executor == handler_executor == INLINE and reading.body.is_async and reading.handler.is_async)
+        ),
         gate=gate,
         review=review,
         judged=gate is not None or review.always or bool(review.samples),

@@ -1,22 +1,26 @@
-"""Many items: take them in, claim them, keep so many moving, and stop in good order."""
+"""Many items: claim them, keep so many moving, and stop in good order."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
 
 from treadle import decide, logged
-from treadle.arrival import new_item
-from treadle.attempt import Surroundings
+from treadle.attempt import Subject, Surroundings
+from treadle.batch_driver import BatchDriver, first_batch
 from treadle.clock import now_us
+from treadle.definition import StageDefinition
 from treadle.driver import Driver, Observer
-from treadle.errors import InvalidItem, ItemConflict, LeaseLost, StoreError, TreadleError
+from treadle.errors import LeaseLost, StoreError
+from treadle.intake import Intake
 from treadle.limits import Limits
 from treadle.membership import Membership
-from treadle.source import Source
-from treadle.state import ItemState, Mode, Rest
-from treadle.store import Claimed, NewItem, StateStore
+from treadle.state import ItemState, Mode, Rest, Transition
+from treadle.store import Claimed, StateStore
 from treadle.suspects import ALONE, Suspects
 
 log: logging.Logger = logging.getLogger("treadle.worker")
@@ -29,48 +33,6 @@ IN_LINE = 1_000
 """Items that may wait for one stage in memory: enough that no line runs dry while those beyond come back from the store."""
 _POLL = 0.5
 """Seconds after which a worker looks for what other processes did: decisions, retries, new items."""
-
-
-class Intake:
-    """Adds items from a source to the store; what cannot be added is kept as a problem and stops nothing."""
-
-    def __init__(self, store: StateStore, surroundings: Surroundings, source: Source) -> None:
-        self._store = store
-        self._flow = surroundings.flow
-        self.source = source
-        self.problems: list[TreadleError] = []
-
-    async def add(self, limit: int) -> int:
-        """Read and add up to ``limit`` items; how many were read."""
-        items = await self.source.take(limit)
-        fresh: dict[str, NewItem] = {}
-        for item in items:
-            try:
-                new = new_item(self._flow, item)
-            except InvalidItem as error:
-                self._refuse(error)
-                continue
-            if fresh.setdefault(new.id, new) != new:
-                self._refuse(ItemConflict(new.id))
-        if fresh:
-            for identity in await self._added(list(fresh.values())):
-                self._refuse(ItemConflict(identity))
-        return len(items)
-
-    async def _added(self, items: list[NewItem]) -> list[str]:
-        """What was read is not lost to a disk that is full for a while."""
-        while True:
-            try:
-                return await self._store.add(items, decide.arrive(self._flow, now_us()))
-            except StoreError as error:
-                if not error.may_pass:
-                    raise
-                log.warning("cannot add items now, trying again: %s", error)
-                await asyncio.sleep(_RETRY_US / 1_000_000)
-
-    def _refuse(self, error: TreadleError) -> None:
-        log.warning("item not taken: %s", error)
-        self.problems.append(error)
 
 
 class Worker:
@@ -92,7 +54,11 @@ class Worker:
         self._loop = asyncio.get_running_loop()  # a system call before Python 3.12, so not asked for every item
         self._limits = limits
         self._observe = observe
-        self._drivers: dict[str, tuple[Driver, asyncio.Task[Rest | None]]] = {}
+        self._first_batch = first_batch(surroundings.flow)
+        self._held: dict[str, tuple[Driver | BatchDriver, asyncio.Task[Any]]] = {}
+        """Who moves each item that this worker holds, and in which task."""
+        self._parting: dict[str, list[asyncio.Event]] = {}
+        """Set when nobody here moves the item any more."""
         self._suspects = Suspects()
         self._fatal: BaseException | None = None
         self._ahead = 0
@@ -110,25 +76,32 @@ class Worker:
     def stop(self, *, now: bool = False) -> None:
         """Claim nothing more and let what runs end; ``now`` puts it back instead."""
         self._stopping = True
-        if now and self._give_up is None:
-            self._give_up = time.monotonic() + _PATIENCE
-        for driver, task in self._drivers.values():
-            if now:
-                task.cancel()
-            else:
-                driver.drain()
+        self._end_all(now=now)
         self.poke()
         self._hungry.set()
 
+    def _end_all(self, *, now: bool) -> None:
+        """Nothing new starts of what moves; ``now``, what runs is put back too."""
+        if now and self._give_up is None:
+            self._give_up = time.monotonic() + _PATIENCE
+        for holder, task in set(self._held.values()):
+            if not now:
+                holder.drain()
+            elif holder.halt():
+                task.cancel()
+
     async def abandon(self, item_id: str) -> None:
         """Stop what runs for an item that was taken from this worker."""
-        if item_id in self._drivers:
-            driver, task = self._drivers[item_id]
-            driver.abandon()
+        if item_id not in self._held:
+            return
+        holder, task = self._held[item_id]
+        if holder.abandon(item_id):
             task.cancel()
             await asyncio.wait({task}, timeout=_PATIENCE)
             if not task.done():
-                self._leave_behind(driver)
+                self._leave_behind(item_id, holder)
+            # One that had not begun yet knows nothing of its end.
+            self.forget(item_id, holder)
 
     async def run(self, intake: Intake | None, concurrency: int, *, forever: bool = False) -> None:
         """Return when nothing can move any more, or when stopped and everything has been given back.
@@ -142,38 +115,48 @@ class Worker:
             feeder.add_done_callback(lambda _: self.poke())
         try:
             await self._move(feeder, concurrency, forever=forever)
-        except asyncio.CancelledError:
-            self.stop(now=True)
+            await self._part(feeder)
+        except BaseException as raised:
+            self._end_all(now=not isinstance(raised, Exception))
+            await self._part_in_the_end(feeder)
             raise
-        finally:
-            if feeder is not None:
-                feeder.cancel()
-                await asyncio.wait({feeder})
-            await self._part()
         if feeder is not None and not feeder.cancelled() and (error := feeder.exception()) is not None:
             raise error
         if self._fatal is not None:
             raise self._fatal
 
-    async def _part(self) -> None:
+    async def _part_in_the_end(self, feeder: asyncio.Task[None] | None) -> None:
+        """The same after an error; whoever is cancelled meanwhile waits no longer than after ``stop(now=True)``."""
+        try:
+            await self._part(feeder)
+        except asyncio.CancelledError:
+            self._end_all(now=True)
+            await self._part(feeder)
+            raise
+        finally:
+            if not self._stopping:
+                self._give_up = None  # the same engine may run again
+
+    async def _part(self, feeder: asyncio.Task[None] | None) -> None:
         """What still runs has ended, or has been left behind; what it says later is not written."""
-        tasks = {task for _, task in self._drivers.values()}
-        if tasks:
-            await asyncio.wait(tasks, timeout=None if self._give_up is None else _PATIENCE)
-        for driver, _ in list(self._drivers.values()):
-            driver.abandon()
-            self._leave_behind(driver)
+        if feeder is not None:
+            feeder.cancel()
+            await asyncio.wait({feeder})
+        for state in self._suspects.give_up():
+            self.start(state, 0)
+        began = time.monotonic()
+        # A batch driver may hand on what it has begun until it ends itself, and somebody may lose patience meanwhile.
+        while tasks := {task for _, task in self._held.values() if not task.done()}:
+            await asyncio.wait(tasks, timeout=_POLL)
+            if self._give_up is not None and time.monotonic() > max(self._give_up, began + _PATIENCE):
+                break
+        for item_id, (holder, _) in list(self._held.items()):
+            holder.abandon(item_id)
+            self._leave_behind(item_id, holder)
 
-    def _leave_behind(self, driver: Driver) -> None:
-        identity = driver.item_id
-        log.error("a stage of item %r ignores that it was cancelled: it is left behind", identity, extra={"item": identity})
-        self._forget(driver)
-
-    def _forget(self, driver: Driver) -> None:
-        if driver.item_id in self._drivers and self._drivers[driver.item_id][0] is driver:
-            del self._drivers[driver.item_id]
-            self._suspects.ended(driver.item_id)
-        self._make_way()
+    def _leave_behind(self, item_id: str, holder: Driver | BatchDriver) -> None:
+        log.error("a stage of item %r ignores that it was cancelled: it is left behind", item_id, extra={"item": item_id})
+        self.forget(item_id, holder)
 
     async def _move(self, feeder: asyncio.Task[None] | None, concurrency: int, *, forever: bool) -> None:
         """The loop: claim while there is room, else wait until something happens."""
@@ -181,24 +164,26 @@ class Worker:
             self._poke.clear()
             wake = None
             await self._heed()
+            # What rests or is added while the store is asked may be due at once, and was not there when the store looked.
+            is_quiet = not self._held and (feeder is None or feeder.done())
             room = concurrency - self._moving
             if not self._stopping and room > 0 and not self._run_apart():
                 wake = await self._claim(room, concurrency)
-            idle = (feeder is None or feeder.done()) and wake is None and not self._may_come(forever=forever)
-            if not self._drivers and (self._stopping or idle):
+            idle = is_quiet and wake is None and not self._may_come(forever=forever)
+            if not self._held and (self._stopping or idle):
                 return
             if self._give_up is not None and time.monotonic() > self._give_up:
                 return
             await self._pause(wake)
-            if self._drivers and self._moving > concurrency * 7 // 8:
+            if self._held and self._moving > concurrency * 7 // 8:
                 # Claiming one item at a time would cost a transaction each; a moment later there is room for many.
                 await self._pause(None, at_most=0.02)
 
     @property
     def _moving(self) -> int:
         """How many items move: those that only wait for leave take nobody's place."""
-        waiting = sum(driver.waits for driver, _ in self._drivers.values()) if self._limits.any else 0
-        return len(self._drivers) - waiting
+        waiting = sum(holder.waits for holder, _ in self._held.values()) if self._limits.any else 0
+        return len(self._held) - waiting
 
     def _make_way(self) -> None:
         self._poke.set()
@@ -206,20 +191,30 @@ class Worker:
 
     async def _heed(self) -> None:
         """Tell those who drive an item what others decided of it: people wait at most a moment for what they set free."""
-        if not self._drivers or time.monotonic() - self._heeded < _POLL:
+        if not self._held or time.monotonic() - self._heeded < _POLL:
             return
         self._heeded = time.monotonic()
-        for item_id, news in (await self._store.revised(self._place.number)).items():
-            if item_id in self._drivers and self._drivers[item_id][0].news < news:
-                await self._drivers[item_id][0].heed()
+        try:
+            for item_id, news in (await self._store.revised(self._place.number)).items():
+                if item_id in self._held:
+                    await self._held[item_id][0].heed(news)
+        except StoreError as error:
+            if not error.may_pass:
+                raise
+            # What was not heeded now is news the next time too.
+            log.warning("cannot look for decisions now, trying again: %s", error)
 
     def _may_come(self, *, forever: bool) -> bool:
         """Whether there may be something to claim later, though there is nothing now."""
         return forever or self._mode is Mode.PAUSED or self._place.doubts or bool(self._suspects)
 
+    def _window(self, wanted: int) -> int:
+        """How wide what has just been claimed may begin: to stop may have been said while the store was asked."""
+        return 0 if self._stopping else wanted
+
     def _run_apart(self) -> bool:
         """Start suspects whose turn it is; whether there are any, so that nothing else may be claimed."""
-        for state, window in self._suspects.next(len(self._drivers)):
+        for state, window in self._suspects.next(len(self._held)):
             self.start(state, window, apart=True)
         return bool(self._suspects)
 
@@ -239,12 +234,19 @@ class Worker:
             # Others took what this worker added: nothing of it is ahead any more.
             self._ahead = 0
         self._hungry.set()
-        suspects = []
+        window = self._window(concurrency)
+        suspects: list[ItemState] = []
+        fresh: list[ItemState] = []
+        opening = decide.opening(self._surroundings.flow, now_us()) if claimed.items else None
         for state in claimed.items:
             if state.stages and (decide.was_in_flight(state) or decide.suspicion(state)):
                 suspects.append(state)
+            elif self._first_batch is not None and opening is not None and decide.is_untouched(state):
+                fresh.append(state)
             else:
-                self.start(state, concurrency)
+                self.start(state, window, opening=opening)
+        if fresh and self._first_batch is not None and opening is not None:
+            self._start_batch(fresh, self._first_batch, opening, window)
         if suspects:
             await asyncio.gather(*map(self._recover, suspects))
             self.poke()
@@ -267,16 +269,9 @@ class Worker:
         self._suspects.put(state)
 
     async def _claimed(self, room: int, only: str | None = None) -> Claimed:
-        """What the store gives; a worker that was taken for dead lets go of everything and comes back as a new one."""
+        """What the store gives; nothing while a fault of it may pass."""
         try:
-            claimed = await self._store.claim(self._place.number, room, now_us(), is_dead=self._place.is_dead, only=only)
-        except LeaseLost as error:
-            log.error("%s; it lets go of %s items and begins anew", error, len(self._drivers))  # noqa: TRY400 - it goes on
-            for item_id in list(self._drivers):
-                await self.abandon(item_id)
-            self._suspects.clear()
-            await self._place.join()
-            return Claimed([], now_us())
+            claimed = await self._asked(room, only)
         except StoreError as error:
             if not error.may_pass or only is not None:
                 raise
@@ -293,23 +288,73 @@ class Worker:
             self._hungry.set()
         return claimed
 
+    async def _asked(self, room: int, only: str | None) -> Claimed:
+        """A claim; a worker that was taken for dead lets go of everything and comes back as a new one."""
+        claiming = asyncio.ensure_future(
+            self._store.claim(self._place.number, room, now_us(), is_dead=self._place.is_dead, only=only)
+        )
+        try:
+            return await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            # What is claimed by now nobody else can have: it is given back as whatever was told to stop before it began.
+            while not claiming.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait({claiming})
+            with suppress(Exception):
+                for state in claiming.result().items:
+                    self.start(state, 0)
+            raise
+        except LeaseLost as error:
+            log.error("%s; it lets go of %s items and begins anew", error, len(self._held))  # noqa: TRY400 - it goes on
+            for item_id in list(self._held):
+                await self.abandon(item_id)
+            self._suspects.clear()
+            await self._place.join()
+            return Claimed([], now_us(), self._mode)
+
     async def advance(self, item_id: str, window: int) -> None:
         """Move one item as far as it can go, waiting for its due retries; if it moves already, wait for that."""
         while not self._stopping:
-            if item_id in self._drivers:
-                await asyncio.wait({self._drivers[item_id][1]})
+            while item_id in self._held:
+                parted = asyncio.Event()
+                self._parting.setdefault(item_id, []).append(parted)
+                await parted.wait()
             claimed = await self._claimed(1, item_id)
             if not claimed.items:
                 return
-            rest = await self.start(claimed.items[0], window)
+            rest = await self._rested(item_id, self.start(claimed.items[0], self._window(window)))
             if self._fatal is not None:
                 raise self._fatal
             if rest is None or rest.wake is None:
                 return
             await asyncio.sleep(max(rest.wake - now_us(), 0) / 1_000_000)
 
-    def start(self, state: ItemState, window: int, *, apart: bool = False) -> asyncio.Task[Rest | None]:
-        """Drive an item that was claimed; one that runs ``apart`` only until nothing of it is under suspicion."""
+    async def _rested(self, item_id: str, driving: asyncio.Task[Rest | None]) -> Rest | None:
+        """How the item rests; ``None`` too if it was taken from here. Whoever is cancelled meanwhile stops it."""
+        try:
+            await asyncio.wait({driving})
+        except asyncio.CancelledError:
+            if item_id in self._held and self._held[item_id][0].halt():
+                driving.cancel()
+            await asyncio.wait({driving})
+            raise
+        return None if driving.cancelled() else driving.result()
+
+    def start(
+        self,
+        state: ItemState,
+        window: int,
+        *,
+        apart: bool = False,
+        opening: Transition | None = None,
+        begun: Transition | None = None,
+        subject: Subject | None = None,
+    ) -> asyncio.Task[Rest | None]:
+        """Drive an item that was claimed; one that runs ``apart`` only until nothing of it is under suspicion.
+
+        ``opening`` is how it begins if nothing has happened to it: said once for all that are claimed together. ``begun`` is
+        what has begun already of the item that ``subject`` shows to stages.
+        """
         driver = Driver(
             self._surroundings,
             self._store,
@@ -319,12 +364,24 @@ class Worker:
             observe=self._observe,
             loop=self._loop,
             alone=apart and window == ALONE,
+            opening=opening,
+            begun=begun,
+            subject=subject,
         )
         if apart:
             driver.end_with_suspicion()
         task = self._loop.create_task(self._drive(driver))
-        self._drivers[state.id] = (driver, task)
+        self._held[state.id] = (driver, task)
         return task
+
+    def _start_batch(self, states: Sequence[ItemState], stage: StageDefinition, opening: Transition, window: int) -> None:
+        """Drive items that nothing has happened to through the batch stage they begin with."""
+        driver = BatchDriver(
+            self._surroundings, self._store, states, stage, opening, window=window, observe=self._observe, crew=self
+        )
+        task = self._loop.create_task(self._drive_batch(driver))
+        for state in states:
+            self._held[state.id] = (driver, task)
 
     async def _drive(self, driver: Driver) -> Rest | None:
         try:
@@ -332,12 +389,40 @@ class Worker:
         except LeaseLost as error:
             log.warning("%s", error, extra={"item": driver.item_id})
         except Exception as error:  # noqa: BLE001 - kept for ``run``, which raises it when all have ended
-            log.error("item %r cannot go on, so the run ends: %s", driver.item_id, error, extra={"item": driver.item_id})  # noqa: TRY400 - ``run`` raises it
-            self._fatal = self._fatal or error
-            self.stop()
+            self.fail([driver.item_id], error)
         finally:
-            self._forget(driver)
+            self.forget(driver.item_id, driver)
         return None
+
+    async def _drive_batch(self, driver: BatchDriver) -> None:
+        try:
+            await driver.run()
+        except Exception as error:  # noqa: BLE001 - kept for ``run``, which raises it when all have ended
+            self.fail([], error)
+
+    # what batch drivers ask for
+
+    def go_on(self, subject: Subject, window: int, begun: Transition) -> None:
+        """Drive an item that has been through its batch, and of which this has begun."""
+        self.start(subject.state, window, begun=begun, subject=subject)
+
+    def forget(self, item_id: str, holder: Driver | BatchDriver) -> None:
+        """The holder does not move the item any more."""
+        if item_id in self._held and self._held[item_id][0] is holder:
+            del self._held[item_id]
+            self._suspects.ended(item_id)
+            for parted in self._parting.pop(item_id, ()):
+                parted.set()
+        self._make_way()
+
+    def fail(self, items: Sequence[str], error: Exception) -> None:
+        """These items cannot go on, so the run ends; without any, those of a batch that are not through it."""
+        what, fields = f"{len(items)} items" if items else "a batch", {}
+        if len(items) == 1:
+            what, fields = f"item {items[0]!r}", {"item": items[0]}
+        log.error("%s cannot go on, so the run ends: %s", what, error, extra=fields)
+        self._fatal = self._fatal or error
+        self.stop()
 
     async def _feed(self, intake: Intake | None, concurrency: int) -> None:
         """Add items while the store holds less ahead than can be moved at once."""

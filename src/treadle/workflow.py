@@ -39,7 +39,7 @@ class StageOptions(TypedDict, total=False):
         retry: the attempts it may spend; one without.
         gate: who judges an attempt: a ``QualityGate``, or a function ``(item, output, ctx)`` that returns a verdict.
         review: when a person decides; never without.
-        timeout: seconds an attempt may take, hooks included.
+        timeout: seconds an attempt may take, hooks included; in a worker process, once there is one for it.
         limit: how many calls of it may run at once in one engine.
         uses: names of shared limits, declared by ``Workflow(limits={...})``, of which each call takes a slot.
         rate: how many calls may begin in a time: ``60/min``, ``5/s``.

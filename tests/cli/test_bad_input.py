@@ -70,7 +70,7 @@ def test_a_wrong_app(tmp_path: Path, app: str, text: str | None, says: str) -> N
         (
             "def scan():\n    yield {'id': 'a'}\n    raise OSError('gone')",
             1,
-            "raised OSError: gone (after 1 items, which are stored)",
+            "raised OSError: gone (after 1 item, which is stored)",
         ),
         ("def scan():\n    yield {'id': 'a'}\n    yield {'name': 'b'}", 1, "an item has no id: {'name': 'b'}"),
         (
@@ -88,7 +88,7 @@ def test_a_bad_source(tmp_path: Path, source: str, code: int, says: str) -> None
     assert (done.returncode, "Traceback" in done.stderr) == (code, False)
     assert says in done.stderr
     if "yield" in source:
-        assert "1 items: 1 completed" in call(tmp_path, "status").stdout.replace("1 item:", "1 items:")
+        assert "1 item: 1 completed" in call(tmp_path, "status").stdout
 
 
 @pytest.mark.parametrize(
@@ -133,6 +133,16 @@ def test_a_store_of_another_workflow_and_a_deleted_stage(tmp_path: Path) -> None
     for item in "012":
         assert call(tmp_path, "cancel", item).returncode == 0
     assert call(tmp_path, "run", "deleted.py", "0").returncode == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="arguments are bytes elsewhere")
+def test_a_reason_of_any_bytes_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(FINE.replace("return item['n']", "return 1 if item['n'] else 1 / 0"))
+    assert call(tmp_path, "run", "app.py").returncode == 1
+    for act in (["retry", "0"], ["cancel", "0"], ["rerun", "1", "body"]):
+        done = call(tmp_path, *act, "--reason", "a\udcff")
+        assert (done.returncode, done.stderr) == (0, ""), act
+    assert call(tmp_path, "events").stdout.count(" a?") == 3
 
 
 @pytest.mark.parametrize("executor", ["inline", "thread", "process"])
@@ -253,9 +263,9 @@ def test_the_first_signal_lets_what_runs_end_and_the_next_run_goes_on(tmp_path: 
     assert process.stderr.readline().startswith("stopping when what runs has ended")
     (tmp_path / "go").touch()
     out, _ = process.communicate(timeout=30)
-    assert "1 items: 0 completed, 1 pending; 1 stages run" in out
+    assert "1 item: 0 completed, 1 pending; 1 stage run" in out
     assert rows(tmp_path) == [("body", "completed", 1)]
-    assert "1 items: 1 completed; 1 stages run" in call(tmp_path, "run", "app.py", "1").stdout
+    assert "1 item: 1 completed; 1 stage run" in call(tmp_path, "run", "app.py", "1").stdout
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
@@ -266,7 +276,7 @@ def test_the_second_signal_puts_back_what_runs_without_a_charge(tmp_path: Path, 
     process.stderr.readline()
     process.send_signal(sign)
     out, _ = process.communicate(timeout=30)
-    assert re.search(r"1 items: 0 completed, 1 pending; 0 stages run in \d", out)
+    assert re.search(r"1 item: 0 completed, 1 pending; 0 stages run in \d", out)
     assert rows(tmp_path) == [("body", "pending", 1)]
     (tmp_path / "go").touch()
     assert "1 completed; 2 stages run" in call(tmp_path, "run", "app.py", "1").stdout
@@ -282,7 +292,7 @@ def test_the_second_signal_ends_the_run_even_if_a_stage_ignores_it(tmp_path: Pat
     process.stderr.readline()
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=30)
-    assert "1 items: 0 completed, 1 pending" in out
+    assert "1 item: 0 completed, 1 pending" in out
     assert "Traceback" not in err
     (tmp_path / "go").touch()
     assert "1 completed; 2 stages run" in call(tmp_path, "run", "app.py", "1").stdout

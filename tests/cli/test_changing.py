@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.crash.lab import check_invariants, ran, sql, states, treadle
+from treadle.changes import Plan, StaleStage
+from treadle.cli.changing import _lines
 
 OLD = """
 from treadle import AwaitingReview, ReviewData, Workflow
@@ -95,6 +97,13 @@ def test_a_renamed_stage_is_refused_until_it_is_said_what_became_of_it(shop: Sho
     shop.call("run", shop.app)
     assert states(shop.store, "send") == {"asked": "completed", "good": "completed", "fine": "completed"}
     check_invariants(shop.store)
+
+
+def test_one_item_and_one_decision_are_no_plurals() -> None:
+    stale = StaleStage(items=1, versions={"1": 1}, decisions=1, seconds=2)
+    removed, changed = _lines(Plan(removed={"judge": 1}, stale={"read": stale}))[:2]
+    assert removed.startswith("- judge: no more; 1 item waits in it: ")
+    assert changed == "! read: 1 item is stale (1 by version 1), 2.0 s of work; 1 decision may be asked again"
 
 
 def test_items_that_wait_in_a_dropped_stage_go_on_without_it(shop: Shop) -> None:

@@ -75,7 +75,8 @@ def test_the_whole_way_of_a_few_notes(folder: Path) -> None:
     late = call(folder, "review", "reject", "b.txt", "ask", "no", "--reviewer", "bob")
     assert (late.returncode, late.stderr.count("\n")) == (2, 1)
     assert call(folder, "retry", "--state", "failed", "--dry-run").stdout.startswith("=c.txt would be tried again")
-    assert call(folder, "retry", "=c.txt").returncode == 0
+    assert call(folder, "retry", "=c.txt", "--reason", "the disk is back").returncode == 0
+    assert "stage_retried read the disk is back" in call(folder, "events", "--item", "=c.txt").stdout
     assert call(folder, "run", "app.py", "in").returncode == 1
     assert call(folder, "cancel", "=c.txt", "--reason", "hopeless").returncode == 0
     assert call(folder, "status").returncode == 0
@@ -94,7 +95,7 @@ def test_the_whole_way_of_a_few_notes(folder: Path) -> None:
         (("run", "nofile.py"), 2, "no file nofile.py"),
         (("run", "app.py:nope", "in"), 2, "has no workflow 'nope'; it has flow"),
         (("run", "app.py", "nowhere"), 2, "there is no nowhere"),
-        (("run", "app.py", "in", "more"), 2, "takes 1 arguments"),
+        (("run", "app.py", "in", "more"), 2, "takes 1 argument, not 2"),
         (("bogus",), 2, "bogus"),
         (("status", "--store", "app.py"), 3, "app.py is no SQLite database"),
         (("retry",), 2, "retry what?"),

@@ -55,7 +55,16 @@ def test_a_healthy_store_is_told_so(store: Path) -> None:
     assert done.returncode == 0, done.stdout
     assert "✓ the file is whole" in done.stdout
     assert "×" not in done.stdout
-    assert "50 items" in done.stdout
+    assert "50 items, 0 attempts, 200 events" in done.stdout
+
+
+def test_one_of_each_is_no_plural(tmp_path: Path) -> None:
+    path = tmp_path / "one.db"
+    run(flow(), [{"id": "only"}], store=path)
+    spoil(path, "DELETE FROM events WHERE cursor > 1", "UPDATE items SET phase = 0, wake = 1 WHERE id = 1")
+    said = {f.about: f.said for f in examine(str(path), now_us(), is_gone)}
+    assert said["growth"].endswith("; 1 item, 0 attempts, 1 event")
+    assert said["waiting"] == "1 item has been ready for more than a minute, taken by nobody: 'only'"
 
 
 HEARTBEAT = f"INSERT INTO workers (name, host, boot, pid, started, beat) VALUES ('fast', 'far', 'b', 1, '1', {now_us() + DAY})"
@@ -64,13 +73,13 @@ HEARTBEAT = f"INSERT INTO workers (name, host, boot, pid, started, beat) VALUES 
 @pytest.mark.parametrize(
     ("statement", "about", "says"),
     [
-        ("UPDATE stages SET state = 77 WHERE item = 3", "rows", "1 rows cannot be read: 'i2' (body)"),
-        ("UPDATE items SET phase = 0, wake = NULL WHERE id = 1", "stuck", "1 items wait for nothing: 'i0'"),
+        ("UPDATE stages SET state = 77 WHERE item = 3", "rows", "1 row cannot be read: 'i2' (body)"),
+        ("UPDATE items SET phase = 0, wake = NULL WHERE id = 1", "stuck", "1 item waits for nothing: 'i0'"),
         ("UPDATE items SET worker = 99 WHERE id < 6", "stuck", "5 items are held by nobody: 'i0', 'i1', 'i2' and 2 more"),
         (
             "UPDATE stages SET state = 3, interruptions = 3 WHERE item = 1",
             "interrupted",
-            "1 stages took their worker down each time",
+            "1 stage took a worker down each time",
         ),
         ("UPDATE items SET phase = 2 WHERE id = 1", "failed", "1 failed"),
         (f"UPDATE events SET at = at + {DAY}", "clock", "yet to come"),
@@ -79,7 +88,7 @@ HEARTBEAT = f"INSERT INTO workers (name, host, boot, pid, started, beat) VALUES 
         (
             "INSERT INTO reviews (item, stage, revision, asked_by, attempt, opened, question, digest) VALUES (1, 1, 1, 'stage', 1, 0, '{}', '')",
             "reviews",
-            "1 need a person, the oldest since 1970-01-01",
+            "1 review waits for a person, the oldest since 1970-01-01",
         ),
     ],
 )

@@ -79,7 +79,7 @@ async def test_an_engine_goes_on_beside_it_and_loses_nothing(tmp_path: Path) -> 
         assert report.failed == report.pending == 0
         assert (await store.counts()).items == 0
         assert sum(event.data["items"] for event in await other.events(0, 10_000)) == 900
-    assert left(path) == {}
+    assert await asyncio.to_thread(left, path) == {}
 
 
 async def test_a_pruned_item_that_comes_again_is_a_new_one() -> None:

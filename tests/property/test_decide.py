@@ -237,6 +237,18 @@ def test_every_kind_of_event_has_a_word() -> None:
     assert len({kind.value for kind in EventKind}) == len(list(EventKind))
 
 
+@given(graphs())
+def test_every_item_opens_as_the_long_way_says(graph: Mapping[str, list[str]]) -> None:
+    flow, state = Definition.from_shape("any", graph), ItemState("a", "{}")
+    decide.count(flow, state)
+    assert decide.is_untouched(state)
+    opening, begun = decide.opening(flow, 5), decide.begin(flow, state, 5, 100)
+    assert opening is not None
+    assert [list(part) if isinstance(part, tuple) else part for part in opening] == [
+        list(part) if isinstance(part, tuple) else part for part in begun
+    ]
+
+
 @given(graphs(), st.integers(1, 3), st.data())
 def test_the_straight_line_says_what_the_long_way_says(graph: Mapping[str, list[str]], window: int, data: st.DataObject) -> None:
     flow = Definition.from_shape("any", graph)

@@ -15,6 +15,9 @@ from treadle import (
     FanOut,
     LeaseLost,
     MemoryStateStore,
+    RetryBudget,
+    ReviewPolicy,
+    StageContext,
     StateStore,
     StoreError,
     StoreFull,
@@ -133,6 +136,54 @@ async def test_a_fault_that_may_pass_is_waited_out(call: str, monkeypatch: pytes
     store = FaultyStore(MemoryStateStore())
     store.plan(call, times=3, error=full)
     async with Engine(flow(Counter()), store) as engine, asyncio.timeout(20):
+        assert (await engine.run(ITEMS)).completed == 3
+
+
+def asking(store: FaultyStore) -> Workflow:
+    """A review that nobody answers, a second attempt, and time for the worker to look for decisions meanwhile."""
+    made = Workflow("faults")
+
+    @made.stage(review=ReviewPolicy.ALWAYS.due(minutes=0.0001, then="approve"))
+    async def asked(item: dict[str, str]) -> int:
+        return 1
+
+    @made.stage(retry=RetryBudget(max_attempts=2))
+    async def again(item: dict[str, str], asked: int, ctx: StageContext) -> None:
+        looks = store.calls["revised"]
+        while store.calls["revised"] < looks + 2:  # noqa: ASYNC110 - the worker looks by the clock
+            await asyncio.sleep(0.002)
+        if ctx.attempt == 1:
+            raise ValueError("once")
+
+    return made
+
+
+@pytest.mark.parametrize("call", ["revised", "revise", "load", "attempts"])
+async def test_what_a_worker_reads_and_answers_waits_for_a_fault_that_may_pass(
+    call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place, seconds in (("patience._AGAIN", 0.01), ("worker._POLL", 0.01)):
+        monkeypatch.setattr(f"treadle.{place}", seconds)
+    full = StoreFull("planned")
+    full.may_pass = True
+    store = FaultyStore(MemoryStateStore())
+    async with Engine(asking(store), store) as engine, asyncio.timeout(20):
+        store.plan(call, times=3, error=full)
+        while (await engine.run(ITEMS)).completed < len(ITEMS):  # noqa: ASYNC110 - a review becomes overdue by the clock
+            await asyncio.sleep(0.01)
+    assert store.calls[call] > 3
+
+
+@pytest.mark.parametrize("call", ["claim", "enlist"])
+async def test_a_worker_that_begins_anew_waits_for_a_fault_that_may_pass(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("treadle.worker._RETRY_US", 10_000)
+    full = StoreFull("planned")
+    full.may_pass = True
+    store = FaultyStore(MemoryStateStore())
+    async with Engine(flow(Counter()), store) as engine, asyncio.timeout(20):
+        await engine.run([])
+        store.plan("claim", first=2, error=LeaseLost("planned"))
+        store.plan(call, first=3 if call == "claim" else 1, times=2, error=full)
         assert (await engine.run(ITEMS)).completed == 3
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+import sys
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
@@ -17,6 +19,7 @@ from treadle import (
     SchemaTooNew,
     SqliteStateStore,
     StageState,
+    StageStatus,
     StateStore,
     StoreCorrupt,
     StoreUnavailable,
@@ -84,7 +87,7 @@ async def test_a_file_of_the_first_schema_opens_with_nothing_lost(tmp_path: Path
         assert asked.review_data.details == {"a": 1}
         assert [child.name for child in await store.get_subtask_statuses("doc-1", "fetch")] == ["page-1"]
     con = sqlite3.connect(path)
-    assert con.execute("SELECT version FROM schema_version").fetchall() == [(6,)]
+    assert con.execute("SELECT version FROM schema_version").fetchall() == [(7,)]
     assert con.execute("SELECT state FROM stage_statuses WHERE item_id = 'doc-1' AND stage = 'scan'").fetchone() == ("completed",)
     con.close()
 
@@ -140,6 +143,27 @@ async def test_a_database_of_something_else_is_refused(tmp_path: Path) -> None:
     con.close()
     with pytest.raises(StoreCorrupt, match="customers"):
         await open_store(path)
+
+
+async def elsewhere(path: Path) -> str:
+    """What another process reads, which closes the file as its last user if nobody else has it open."""
+    said = "import sqlite3, sys; con = sqlite3.connect(sys.argv[1]);"
+    said += "print(con.execute('SELECT group_concat(item_id) FROM stage_statuses').fetchone()[0]); con.close()"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", said, str(path), stdout=asyncio.subprocess.PIPE)
+    return (await process.communicate())[0].decode().strip()
+
+
+async def test_opening_a_store_again_takes_no_lock_away_from_this_process(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    async with open_store(path) as first:
+        await first.set_status("a", "scan", StageStatus.pending())
+        for read_only in (False, True):
+            async with open_store(path, read_only=read_only):
+                pass
+        assert await elsewhere(path) == "a"
+        # Into the log, and not into one that the other process has removed.
+        await first.set_status("b", "scan", StageStatus.pending())
+        assert await elsewhere(path) == "a,b"
 
 
 async def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:

@@ -11,8 +11,24 @@ from typing import Any
 import pytest
 
 import treadle.stores.sqlite_writer as writing
-from treadle import Engine, SqliteStateStore, StageState, StageStatus, StoreError, StoreUnavailable, Workflow
+from treadle import (
+    Engine,
+    LeaseLost,
+    SqliteStateStore,
+    StageState,
+    StageStatus,
+    StoreError,
+    StoreFull,
+    StoreUnavailable,
+    Workflow,
+    decide,
+)
+from treadle.clock import now_us
+from treadle.driver import put_back
+from treadle.event import EventKind
 from treadle.presence import identity
+from treadle.state import AttemptRow, Change, Ended, EventRow, Transition
+from treadle.testing import contract_acts
 
 pytestmark = pytest.mark.may_block  # the connection of this test stands between SQLite and the store
 ITEMS = [{"id": f"i{n}"} for n in range(20)]
@@ -159,9 +175,145 @@ async def test_a_file_that_does_not_answer_is_asked_again_and_then_told(
     monkeypatch.setattr(writing, "read_back", real)
 
 
+async def test_what_may_have_been_written_together_is_not_written_again(
+    store: SqliteStateStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(*_: Any) -> Any:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    one, other = await contract_acts.held(store, "x", "y")
+    monkeypatch.setattr(writing, "_RETRY_AFTER", 0.001)
+    monkeypatch.setattr(writing, "_LOCK_WAIT_MS", 50)
+    real = writing.read_back
+    monkeypatch.setattr(writing, "read_back", silent)
+    spoil(store, 1, took_place=True)
+    told = Transition(now_us(), events=[EventRow(EventKind.STAGE_PROGRESS, "a", None, 1)])
+    results = await store.commit_all([(one, told), (other, told)])
+    assert [type(result) for result in results] == [StoreUnavailable, StoreUnavailable]
+    assert "cannot be told whether that was written" in str(results[0])
+    monkeypatch.setattr(writing, "read_back", real)
+    async with SqliteStateStore.open(tmp_path / "store.db", read_only=True) as reader:
+        kinds = [event.kind for event in await reader.events(0, 100)]
+    assert kinds.count(EventKind.STAGE_PROGRESS) == 2
+
+
+async def test_of_changes_that_are_committed_together_one_that_cannot_be_stored_costs_no_other(store: SqliteStateStore) -> None:
+    states = await contract_acts.held(store, "x", "y", "z")
+    flow, changes = contract_acts.FLOW, []
+    for state in states:
+        begun = decide.begin(flow, state, now_us(), 10)
+        decide.apply(flow, state, begun)
+        changes.append((state, begun))
+    changes[1] = (states[1], changes[1][1]._replace(stages=[changes[1][1].stages[0]._replace(attempt=2**70)], begins=False))
+    together = asyncio.create_task(store.commit_all(changes))
+    await asyncio.sleep(0)
+    together.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await together
+    # What follows is written after them, whoever waited for them.
+    backs = [(state, change) for state in states if state.id != "y" for change in put_back(flow, state)]
+    assert await store.commit_all(backs) == [None, None]
+    told: dict[str, list[str]] = {}
+    for event in await store.events(0, 100):
+        told.setdefault(event.item_id, []).append(event.kind.value)
+    assert told["x"] == told["z"] == ["item_added", "stage_started", "stage_interrupted"]
+    assert told["y"] == ["item_added"]
+
+
+async def test_what_waits_for_better_times_when_the_store_is_closed_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await SqliteStateStore.open(tmp_path / "s.db")
+    states = await contract_acts.held(store, *(f"i{n}" for n in range(600)))
+    writer = store._writer
+    assert isinstance(writer, writing.Writer)
+    full = StoreFull("full")
+    full.may_pass = True
+    monkeypatch.setattr(writer, "_transact", lambda batch, **_: writer._refused(batch, full))
+    wake, closing = writer._wake, list[asyncio.Task[None]]()
+
+    def wake_and_close(*given: Any) -> None:
+        wake(*given)
+        if not closing:
+            closing.append(asyncio.create_task(store.close()))
+
+    monkeypatch.setattr(writer, "_wake", wake_and_close)
+    commits = [asyncio.ensure_future(store.commit(state, Transition(now_us()))) for state in states]
+    _, late = await asyncio.wait(commits, timeout=10)
+    await asyncio.wait(closing)
+    assert not late
+    assert {type(commit.exception()) for commit in commits} <= {StoreUnavailable, StoreFull}
+
+
 async def test_an_idle_look_writes_no_mark(store: SqliteStateStore) -> None:
     worker = await store.enlist(identity())
     before = store._writer._con.total_changes
     for _ in range(5):
         await store.claim(worker, 10, 1, is_dead=lambda _: False)
     assert store._writer._con.total_changes == before
+
+
+def fill_once(store: SqliteStateStore, wanted: Transition, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full when that change is written alone, and has room again a moment later."""
+    writer, told = store._writer, list[Transition]()
+    assert isinstance(writer, writing.Writer)
+    real = writer._write_changes
+
+    def write(con: sqlite3.Connection, changes: Any) -> Any:
+        if [change for _, change in changes] == [wanted] and not told:
+            told.append(wanted)
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+        return real(con, changes)
+
+    monkeypatch.setattr(writer, "_write_changes", write)
+
+
+async def trouble(store: SqliteStateStore) -> tuple[Change, Change, Change]:
+    """A change that cannot be stored, and the begin and the end of another item's stage."""
+    flow = contract_acts.FLOW
+    x, y = await contract_acts.held(store, "x", "y")
+    begun = decide.begin(flow, x, now_us(), 10)._replace(begins=False)
+    decide.apply(flow, x, begun)
+    made = AttemptRow("a", None, 1, now_us(), now_us(), Ended.COMPLETED)
+    ended = decide.settle(flow, x, made, now_us(), 0.0, 10)
+    decide.apply(flow, x, ended)
+    bad = decide.begin(flow, y, now_us(), 10)
+    bad = bad._replace(stages=[bad.stages[0]._replace(attempt=2**70)], begins=False)
+    return (y, bad), (x, begun), (x, ended)
+
+
+@pytest.mark.parametrize("together", [False, True])
+async def test_what_is_tried_alone_keeps_its_order_when_it_has_to_wait(
+    store: SqliteStateStore, together: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = await trouble(store)
+    fill_once(store, changes[1][1], monkeypatch)
+    async with asyncio.timeout(20):
+        if together:
+            results: list[Any] = list(await store.commit_all(changes))
+        else:
+            results = await asyncio.gather(*(store.commit(*change) for change in changes), return_exceptions=True)
+    assert isinstance(results[0], StoreError)
+    assert results[1:] == [None, None]
+    state = await store.load("x")
+    assert state is not None
+    assert state.stages["a"].state is StageState.COMPLETED
+
+
+async def test_a_change_that_comes_too_late_costs_the_start_before_it_nothing(store: SqliteStateStore) -> None:
+    flow = contract_acts.FLOW
+    (x,) = await contract_acts.held(store, "x")
+    begun = decide.begin(flow, x, now_us(), 10)
+    assert begun.begins
+    decide.apply(flow, x, begun)
+    await store.commit(x, begun)
+    given_back = decide.settle(flow, x, AttemptRow("a", None, 1, now_us(), now_us(), Ended.COMPLETED), now_us(), 0.0, 0)
+    first, second = await store.commit_all(
+        [(x, given_back), (x, Transition(now_us(), events=[EventRow(EventKind.STAGE_PROGRESS, "a")]))]
+    )
+    assert first is None
+    assert isinstance(second, LeaseLost)
+    kinds = [event.kind.value for event in await store.events(0, 100)]
+    assert kinds == ["item_added", "stage_started", "stage_completed", "commit_refused"]

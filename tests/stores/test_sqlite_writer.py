@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from treadle import (
 from treadle.presence import identity
 from treadle.state import ItemState, Rest, StageRow, Transition
 from treadle.store import NewItem
+from treadle.stores.sqlite_migrating import VERSION
 from treadle.stores.sqlite_schema import mapped
 
 DONE = StageStatus.completed()
@@ -110,6 +112,7 @@ async def test_a_full_disk_acknowledges_nothing_and_goes_on_when_there_is_room(s
         (sqlite3.SQLITE_CANTOPEN, StoreUnavailable),
         (sqlite3.SQLITE_READONLY_DBMOVED, StoreUnavailable),
         (sqlite3.SQLITE_BUSY_SNAPSHOT, StoreUnavailable),
+        (sqlite3.SQLITE_PROTOCOL, StoreUnavailable),
         (sqlite3.SQLITE_CONSTRAINT, StoreError),
     ],
 )
@@ -122,13 +125,14 @@ def test_every_error_of_sqlite_comes_out_as_ours(code: int, kind: type[StoreErro
 
 
 class Failing:
-    """A connection that fails at one statement, as a disk would."""
+    """A connection that fails at one statement so many times, as a disk would or a lock."""
 
-    def __init__(self, con: sqlite3.Connection, at: str, error: BaseException) -> None:
-        self._con, self._at, self._error = con, at, error
+    def __init__(self, con: sqlite3.Connection, at: str, error: BaseException, times: int = sys.maxsize) -> None:
+        self._con, self._at, self._error, self.left = con, at, error, times
 
     def execute(self, statement: str, *values: Any) -> Any:
-        if statement.startswith(self._at):
+        if self.left and statement.startswith(self._at):
+            self.left -= 1
             raise self._error
         return self._con.execute(statement, *values)
 
@@ -140,6 +144,69 @@ def operational(code: int) -> sqlite3.OperationalError:
     error = sqlite3.OperationalError("disk I/O error")
     error.sqlite_errorcode = code
     return error
+
+
+@pytest.mark.parametrize(
+    ("code", "passes"),
+    [
+        (sqlite3.SQLITE_BUSY, True),
+        (sqlite3.SQLITE_PROTOCOL, True),
+        (sqlite3.SQLITE_FULL, True),
+        (sqlite3.SQLITE_IOERR_READ, True),
+        (sqlite3.SQLITE_CORRUPT, False),
+        (sqlite3.SQLITE_CANTOPEN, False),
+    ],
+)
+def test_what_may_pass_is_told(code: int, passes: bool) -> None:
+    assert mapped(operational(code), "x.db").may_pass is passes
+
+
+@pytest.mark.may_block  # the connection of this test stands between SQLite and the store
+async def test_a_process_that_is_in_the_way_of_reading_is_waited_for(store: SqliteStateStore) -> None:
+    # Once on the event loop, and twice in the thread.
+    begins = Failing(store._writer._con, "BEGIN", operational(sqlite3.SQLITE_PROTOCOL), 3)
+    store._writer._con = begins  # type: ignore[assignment]  # plays a lock
+    await store.set_status("a", "scan", DONE)
+    assert begins.left == 0
+    assert store._reader is not None
+    reads = Failing(store._reader, "SELECT", operational(sqlite3.SQLITE_PROTOCOL), 3)
+    store._reader = reads  # type: ignore[assignment]  # plays a lock
+    assert await completed(store) == ["a"]
+    assert reads.left == 0
+
+
+@pytest.mark.may_block  # the connection of this test stands between SQLite and the store
+async def test_a_process_that_stays_in_the_way_of_reading_is_told(
+    store: SqliteStateStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "_LOCK_WAIT_MS", 20)
+    whole = store._writer._con
+    store._writer._con = Failing(whole, "BEGIN", operational(sqlite3.SQLITE_PROTOCOL))  # type: ignore[assignment]  # plays a lock
+    with pytest.raises(StoreUnavailable, match=r"store\.db: another process held the lock") as told:
+        await store.set_status("a", "scan", DONE)
+    assert told.value.may_pass
+    store._writer._con = whole
+    assert await completed(store) == []
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+async def test_a_store_opens_when_nobody_is_in_the_way_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read_only: bool
+) -> None:
+    async with open_store(tmp_path / "store.db"):
+        pass
+    left = [3]
+
+    def stored_version(con: sqlite3.Connection, path: str) -> int:
+        if left[0]:
+            left[0] -= 1
+            raise operational(sqlite3.SQLITE_PROTOCOL)
+        return VERSION
+
+    monkeypatch.setattr("treadle.stores.sqlite_migrating.stored_version", stored_version)
+    async with open_store(tmp_path / "store.db", read_only=read_only) as store:
+        assert await completed(store) == []
+    assert left == [0]
 
 
 @pytest.mark.may_block  # the connection of this test stands between SQLite and the store
@@ -228,10 +295,11 @@ async def test_a_writer_that_gave_up_waiting_is_not_answered(store: SqliteStateS
     assert await completed(store) == ["a", "b"]
 
 
+@pytest.mark.parametrize("much", ["_ROWS_A_CHECKPOINT", "_TRANSACTIONS_A_CHECKPOINT"])
 async def test_the_log_is_moved_into_the_file_when_it_is_long(
-    store: SqliteStateStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: SqliteStateStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, much: str
 ) -> None:
-    monkeypatch.setattr(writing, "_ROWS_A_CHECKPOINT", 10)
+    monkeypatch.setattr(writing, much, 10)
     monkeypatch.setattr(writing, "_WAL_LIMIT", 1)
     for number in range(12):
         await store.set_status(number, "scan", DONE)
@@ -351,3 +419,22 @@ async def test_files_that_cannot_be_a_store_are_named(
     spoil(tmp_path / "store.db")
     with pytest.raises(kind, match=says):
         await open_store(tmp_path / "store.db")
+
+
+async def test_those_who_waited_go_on_in_turns(store: SqliteStateStore) -> None:
+    loop, turn, turns = asyncio.get_running_loop(), [0], []
+    writer = store._writer
+    assert isinstance(writer, writing.Writer)
+
+    def tick() -> None:
+        turn[0] += 1
+        if len(turns) < count:
+            loop.call_soon(tick)
+
+    count = 3 * writing._WAKES
+    waiting = [writer.act(lambda con: None) for _ in range(count)]
+    for write in waiting:
+        write.add_done_callback(lambda _: turns.append(turn[0]))
+    loop.call_soon(tick)
+    await asyncio.gather(*waiting)
+    assert [turns.count(at) for at in sorted(set(turns))] == [writing._WAKES] * 3

@@ -42,6 +42,11 @@ def test_a_run_that_was_kept_comes_back_and_is_compared(tmp_path: Path) -> None:
     assert "8%" in results.table(BEFORE)
 
 
+def test_of_rates_more_is_better_whatever_their_names_say() -> None:
+    assert results.Moved("W2 in memory, stages/s", 100.0, 80.0).is_better is False
+    assert results.Moved("W5 memory, MB", 100.0, 80.0).is_better is True
+
+
 def test_charts_are_well_formed_and_say_what_they_show() -> None:
     drawn = chart("a < b", {"one": [(1, 5), (1000, 50_000)], "two": [(1, 3), (1000, 3)]}, x_label="x", y_label="y", log_x=True)
     texts = [element.text for element in ET.fromstring(drawn).iter() if element.tag.endswith("text")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,9 @@ from treadle import (
     StoreError,
     StoreUnavailable,
     SubTask,
+    SubTaskStatus,
     Workflow,
     decide,
-    open_store,
     presence,
 )
 from treadle.clock import now_us, to_us
@@ -41,16 +42,11 @@ from treadle.membership import Heartbeat
 from treadle.presence import identity, is_gone
 from treadle.source import open_source
 from treadle.state import AttemptRow, Ended, ItemState
-from treadle.status import ago
+from treadle.status import PipelineStatus, StageEntry, ago
 from treadle.store import NewItem
+from treadle.wording import counted
 
 Item = dict[str, Any]
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StateStore]:
-    async with open_store("memory:" if request.param == "memory" else tmp_path / "s.db") as store:
-        yield store
 
 
 def test_a_heartbeat_that_fails_tries_again(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -84,15 +80,11 @@ def test_where_the_system_says_nothing_the_lease_decides(monkeypatch: pytest.Mon
 
 
 def test_a_time_without_a_zone_is_refused() -> None:
-    from datetime import datetime
-
     with pytest.raises(ValueError, match="has no time zone"):
         to_us(datetime(2024, 1, 1))  # noqa: DTZ001 - that it has none is the point
 
 
 def test_how_long_ago() -> None:
-    from datetime import UTC, datetime, timedelta
-
     now = datetime(2024, 1, 10, tzinfo=UTC)
     said = [ago(now - timedelta(seconds=seconds), now) for seconds in (-5, 0.5, 59, 60, 7200, 259_200)]
     assert said == ["now", "now", "59 s", "1 min", "2 h", "3 d"]
@@ -103,6 +95,21 @@ def test_a_report_says_what_it_counts() -> None:
     assert str(report) == (
         "1,014 items: 1,000 completed, 2 failed, 3 need a person, 4 pending, 5 cancelled; 2,500 stages run in 1.2 s"
     )
+
+
+@pytest.mark.parametrize(
+    ("number", "said", "does"),
+    [(0, "0 items", "0 items wait"), (1, "1 item", "1 item waits"), (2_000, "2,000 items", "2,000 items wait")],
+)
+def test_one_thing_is_no_plural(number: int, said: str, does: str) -> None:
+    assert counted(number, "item") == said
+    assert counted(number, "item", "waits", "wait") == does
+
+
+def test_one_stage_of_one_is_no_plural() -> None:
+    child = SubTaskStatus.pending("a")
+    status = PipelineStatus("x", (StageEntry(StageState.RUNNING, datetime.now(UTC), name="split", subtasks=[child]),))
+    assert str(status).splitlines() == ["x: pending, 0 % of 1 stage", "  … split  running (0 of 1 subtask)"]
 
 
 def test_delays_that_make_no_sense_and_those_that_grow_without_end() -> None:
@@ -214,7 +221,9 @@ async def test_an_async_source_that_raises_keeps_what_it_gave(store: StateStore)
         raise OSError("the network is gone")
 
     async with Engine(flow, store) as engine:
-        with pytest.raises(treadle.SourceFailed, match=r"raised OSError: the network is gone \(after 1 items") as caught:
+        with pytest.raises(
+            treadle.SourceFailed, match=r"raised OSError: the network is gone \(after 1 item, which is stored"
+        ) as caught:
             await engine.run(source())
         assert isinstance(caught.value.__cause__, OSError)
         assert (await engine.status("a")).is_complete

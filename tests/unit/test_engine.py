@@ -42,12 +42,6 @@ Item = dict[str, Any]
 X = {"id": "x"}
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StateStore]:
-    async with open_store("memory:" if request.param == "memory" else tmp_path / "s.db") as store:
-        yield store
-
-
 async def kinds(engine: Engine) -> list[str]:
     return [event.kind.value async for event in engine.events()]
 
@@ -306,7 +300,7 @@ async def test_a_limit_holds_across_items(store: StateStore) -> None:
     assert most == 2
 
 
-async def test_a_time_limit_holds_even_if_the_code_swallows_it(store: StateStore) -> None:
+async def test_a_time_limit_holds_even_if_the_code_swallows_it(store: StateStore, caplog: pytest.LogCaptureFixture) -> None:
     release = asyncio.Event()
     flow = Workflow("slow")
 
@@ -321,6 +315,7 @@ async def test_a_time_limit_holds_even_if_the_code_swallows_it(store: StateStore
     async with Engine(flow, store) as engine, asyncio.timeout(10):
         assert (await engine.run([X])).failed == 1
         assert (await engine.status("x"))["deaf"].error == "timed out after 0.05 s"
+        assert "a coroutine of stage 'deaf' of item 'x' ignores its time limit: it is left behind" in caplog.text
         release.set()
         await asyncio.sleep(0)
 
@@ -401,7 +396,7 @@ async def test_bad_items_stop_nothing_and_are_told_at_the_end(store: StateStore)
             yield {"id": "p"}
             raise OSError("disk gone")
 
-        with pytest.raises(SourceFailed, match=r"OSError: disk gone \(after 1 items"):
+        with pytest.raises(SourceFailed, match=r"OSError: disk gone \(after 1 item, which is stored"):
             await engine.run(half())
         assert (await engine.run()).completed == 4
 
@@ -539,7 +534,9 @@ async def test_cancelling_stops_what_runs_and_retry_takes_it_back(store: StateSt
         with pytest.raises(InvalidTransition, match="already cancelled"):
             await engine.cancel("x")
         block[0] = False
-        await engine.retry("x")
+        await engine.retry("x", operator="ann", reason="better now\0")
+        (told,) = [event async for event in engine.events() if event.kind == "stage_retried"]
+        assert told.data == {"operator": "ann", "reason": "better now\ufffd"}
         assert (await engine.run()).completed == 1
 
 

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from treadle import Engine, FanOut, InvalidItem, InvalidWorkflow, RetryBudget, StateStore, SubTask, Workflow, decide, open_store
+from treadle import Engine, FanOut, InvalidItem, InvalidWorkflow, RetryBudget, StateStore, SubTask, Workflow, decide
 from treadle import worker as worker_module
 from treadle.arrival import new_item
 from treadle.clock import now_us
 from treadle.lines import Line
 
 Item = dict[str, Any]
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StateStore]:
-    async with open_store("memory:" if request.param == "memory" else tmp_path / "s.db") as store:
-        yield store
 
 
 def numbered(count: int, first: int = 0) -> Iterator[Item]:
@@ -209,7 +202,7 @@ async def test_items_that_wait_for_a_slow_stage_take_nobodys_place(store: StateS
 
         def is_through() -> bool:
             nonlocal most
-            most = max(most, len(worker._drivers))
+            most = max(most, len(worker._held))
             return len(came) == 300
 
         # Not one has come through the slow stage yet.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,6 @@ from treadle import (
     gate,
     gate_records,
     judge,
-    open_store,
     spot_check,
 )
 from treadle.clock import now_us
@@ -66,12 +65,6 @@ from treadle.state import ItemState, Transition
 Item = dict[str, Any]
 YES, HM = Accepted(), Uncertain("hm")
 NO = Rejected(QualityFeedback("no", [CriterionResult("c", 1, 2, passed=False)], "do better"))
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StateStore]:
-    async with open_store("memory:" if request.param == "memory" else tmp_path / "s.db") as store:
-        yield store
 
 
 def says(*verdicts: Any) -> Callable[..., Any]:
@@ -323,7 +316,7 @@ async def test_a_child_in_doubt_makes_the_stage_wait_and_can_be_approved(store: 
     status = (await engine.status("x"))["work"]
     assert status.state is StageState.AWAITING_REVIEW
     assert status.review_data is not None
-    assert status.review_data.summary == "1 of 3 subtasks need a person"
+    assert status.review_data.summary == "1 of 3 subtasks needs a person"
     assert [child.state.value for child in status.subtasks] == ["completed", "awaiting_review", "completed"]
     await engine.approve("x", "work", reviewer="ann")
     await engine.run()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.unit.things import Item, numbered
 from treadle import (
     Accepted,
     Engine,
@@ -24,20 +23,7 @@ from treadle import (
     StateStore,
     SubTask,
     Workflow,
-    open_store,
 )
-
-Item = dict[str, Any]
-
-
-def numbered(count: int) -> list[Item]:
-    return [{"id": str(n), "n": n} for n in range(count)]
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StateStore]:
-    async with open_store("memory:" if request.param == "memory" else tmp_path / "s.db") as store:
-        yield store
 
 
 class Meter:

@@ -146,7 +146,7 @@ async def test_a_status_can_be_read_by_people() -> None:
     assert status.phase is ItemPhase.FAILED
     with pytest.raises(KeyError):
         status["nope"]
-    assert str(report).startswith("1 items: 0 completed, 1 failed; 2 stages run in")
+    assert str(report).startswith("1 item: 0 completed, 1 failed; 2 stages run in")
     assert RunReport(awaiting_review=2).items == 2
 
 
@@ -295,7 +295,7 @@ def test_two_signals_put_back_what_runs(tmp_path: Path) -> None:
     os.kill(process.pid, signal.SIGTERM)
     os.kill(process.pid, signal.SIGINT)
     out, _ = process.communicate(timeout=30)
-    assert "1 items: 0 completed, 1 pending" in out
+    assert "1 item: 0 completed, 1 pending" in out
     assert process.returncode == 0
     con = sqlite3.connect(tmp_path / "s.db")
     assert con.execute("SELECT state, attempt FROM stage_statuses").fetchall() == [("pending", 1)]

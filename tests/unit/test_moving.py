@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +19,6 @@ from treadle import (
     TreadleError,
     Workflow,
     decide,
-    open_store,
 )
 from treadle.clock import now_us
 from treadle.presence import identity
@@ -29,12 +26,6 @@ from treadle.state import ItemState
 from treadle.store import NewItem
 
 Item = dict[str, Any]
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StateStore]:
-    async with open_store("memory:" if request.param == "memory" else tmp_path / "s.db") as store:
-        yield store
 
 
 def fan(ran: list[str], **options: Any) -> Workflow:

@@ -105,6 +105,13 @@ async def test_a_time_limit_ends_the_process_of_code_that_ignores_it(tmp_path: P
         assert (await engine.run([{"id": "b"}])).completed == 1
 
 
+async def test_time_spent_in_line_for_a_worker_is_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    module = app(tmp_path, "time.sleep(0.6)", options=", timeout=1.6")
+    async with asyncio.timeout(30), Engine(module.flow, MemoryStateStore()) as engine:
+        assert (await engine.run([{"id": n} for n in range(5)])).completed == 5
+
+
 async def test_an_attempt_that_wants_too_much_memory_fails_by_name_and_the_next_one_runs(tmp_path: Path) -> None:
     body = 'return len(bytearray((400 if item["id"] == "greedy" else 1) * 1024 * 1024))'
     module = app(tmp_path, body, options=", memory=200")
@@ -285,6 +292,25 @@ async def test_there_are_only_so_many_threads(monkeypatch: pytest.MonkeyPatch) -
     names = await asyncio.gather(*(threads.run(lambda: (time.sleep(0.01), threading.current_thread().name)[1]) for _ in range(6)))
     threads.close()
     assert len(set(names)) == 2
+
+
+async def test_a_thread_that_is_lost_is_told_of_and_what_was_given_up_behind_it_never_runs(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(executor, "MAX_THREADS", 1)
+    inside, go, ran, threads = threading.Event(), threading.Event(), [], Threads()
+    first = asyncio.create_task(threads.run(lambda: (inside.set(), go.wait(20)), "the first"))
+    second = asyncio.create_task(threads.run(lambda: ran.append("second"), "the second"))
+    await until(inside.is_set)
+    first.cancel()
+    second.cancel()
+    await asyncio.wait({first, second})
+    assert "the first was given up, and runs on: 1 of at most 1 threads are lost so" in caplog.text
+    assert "the second" not in caplog.text
+    go.set()
+    assert await threads.run(lambda: 5) == 5
+    assert ran == []
+    threads.close()
 
 
 def test_a_body_that_outlives_its_loop_harms_nobody() -> None:

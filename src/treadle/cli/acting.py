@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from treadle import decide
 from treadle.bulk import each
@@ -11,10 +12,12 @@ from treadle.cli.filtered import tell
 from treadle.clock import now_us
 from treadle.definition import Definition
 from treadle.errors import ItemNotFound
+from treadle.failure import safe_text
 from treadle.inbox import stored_definition
 from treadle.state import ItemPhase, ItemState, StageState, Transition
 from treadle.status import GLYPHS
 from treadle.store import Filter, StateStore
+from treadle.wording import counted
 
 _SHOWN = 20
 """How many of the items that would be tried again are named."""
@@ -25,6 +28,7 @@ def retry(
     stage: str | None = None,
     *,
     state: StageState | None = None,
+    reason: str | None = None,
     dry_run: bool = False,
     store: str | None = None,
 ) -> int:
@@ -34,21 +38,24 @@ def retry(
         item: an item's id; without it, all items that ``--state failed`` finds.
         stage: one stage; without it, all that failed.
         state: failed: retry all such items.
+        reason: kept in the journal.
         dry_run: only say what would be tried again.
         store: the store's path or address.
     """
     if item is None and state is not StageState.FAILED:
         raise WrongUse("retry what? Give an item's id, or --state failed (with --stage STAGE) for many")
-    return asyncio.run(_retry(item, stage, store, dry_run=dry_run))
+    why = None if reason is None else safe_text(reason)
+    return asyncio.run(_retry(item, stage, why, store, dry_run=dry_run))
 
 
-async def _retry(item: str | None, stage: str | None, url: str | None, *, dry_run: bool) -> int:
+async def _retry(item: str | None, stage: str | None, reason: str | None, url: str | None, *, dry_run: bool) -> int:
     async with existing_store(url) as store:
         flow = await stored_definition(store)
         if stage is not None:
             flow.stage(stage)
+        change = _retried(flow, stage, reason)
         if item is not None:
-            await _retry_one(store, flow, item, stage, dry_run=dry_run)
+            await _retry_one(store, item, change, dry_run=dry_run)
             print(f"{clean(item)} would be tried again" if dry_run else f"{clean(item)}: pending again; `treadle run` goes on")
             return 0
         named, found, after = [], 0, None
@@ -58,7 +65,7 @@ async def _retry(item: str | None, stage: str | None, url: str | None, *, dry_ru
                 # Somebody stopped these for good; taking them back is an act of its own.
                 if state.phase is ItemPhase.CANCELLED:
                     continue
-                await _retry_one(store, flow, state.id, stage, dry_run=dry_run)
+                await _retry_one(store, state.id, change, dry_run=dry_run)
                 found += 1
                 if found <= _SHOWN:
                     named.append(clean(state.id))
@@ -69,16 +76,20 @@ async def _retry(item: str | None, stage: str | None, url: str | None, *, dry_ru
         print("\n".join(f"  {GLYPHS[StageState.FAILED]} {name}" for name in named))
         if found > _SHOWN:
             print(f"  and {found - _SHOWN:,} more")
-    what = named[0] if found == 1 else f"{found:,} items"
+    what = named[0] if found == 1 else counted(found, "item")
     print(f"{what} would be tried again" if dry_run else f"{what}: pending again; `treadle run` goes on")
     return 0
 
 
-async def _retry_one(store: StateStore, flow: Definition, item: str, stage: str | None, *, dry_run: bool) -> None:
-    if not dry_run:
-        await store.revise(item, lambda state: decide.retry(flow, state, stage, now_us()))
-        return
-    decide.retry(flow, await _loaded(store, item), stage, now_us())
+def _retried(flow: Definition, stage: str | None, reason: str | None) -> Callable[[ItemState], Transition]:
+    return lambda found: decide.retry(flow, found, stage, now_us(), reason=reason)
+
+
+async def _retry_one(store: StateStore, item: str, change: Callable[[ItemState], Transition], *, dry_run: bool) -> None:
+    if dry_run:
+        change(await _loaded(store, item))
+    else:
+        await store.revise(item, change)
 
 
 def cancel(
@@ -104,6 +115,7 @@ def cancel(
     """
     if item is None and state is None and prefix is None:
         raise WrongUse("cancel what? Give an item's id, or --state (with --stage STAGE) or --prefix for many")
+    why = None if reason is None else safe_text(reason)
 
     async def act() -> int:
         async with existing_store(store) as opened:
@@ -112,7 +124,7 @@ def cancel(
                 flow.stage(stage)
 
             def change(found: ItemState) -> Transition:
-                return decide.cancel(flow, found, reason, now_us())
+                return decide.cancel(flow, found, why, now_us())
 
             if item is None:
                 return tell(

@@ -12,6 +12,7 @@ from treadle.cli.people import who
 from treadle.clock import now_us
 from treadle.definition import Definition
 from treadle.errors import ItemNotFound
+from treadle.failure import safe_text
 from treadle.inbox import stored_definition
 from treadle.state import ItemState, StageState, Transition
 from treadle.store import Filter
@@ -55,10 +56,10 @@ def rerun(
         return asyncio.run(_stale(workflow.definition, operator, store, dry_run=dry_run))
     if stage is None or (item is None and state is None):
         raise WrongUse("rerun what? Give an item and a stage, --stage with --state completed or skipped, or --stale")
-    wanted = Filter(stage, state, prefix=prefix)
+    wanted, why = Filter(stage, state, prefix=prefix), None if reason is None else safe_text(reason)
 
     def change(flow: Definition, found: ItemState) -> Transition:
-        return decide.rerun(flow, found, stage, now_us(), cascade=cascade, operator=operator, reason=reason)
+        return decide.rerun(flow, found, stage, now_us(), cascade=cascade, operator=operator, reason=why)
 
     async def act() -> int:
         async with existing_store(store) as opened:

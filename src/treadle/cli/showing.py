@@ -15,9 +15,10 @@ from treadle.cli.common import Format, WrongUse, as_json, clean, existing_store
 from treadle.cli.streaming import artefact_pieces
 from treadle.errors import ItemNotFound, StageNotFound
 from treadle.history import Attempt, feedback_from_json, read_attempt, read_review, word_of
+from treadle.readable import stage_artefact
 from treadle.state import ItemState, StageState
 from treadle.status import GLYPHS, lasted, pipeline_status
-from treadle.store import StateStore, stage_artefact
+from treadle.store import StateStore
 
 
 def show(

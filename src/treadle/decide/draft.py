@@ -90,8 +90,17 @@ class Draft:
             rest = self._rest()
         return Transition(
             self.now, self.stages, self.subtasks, self.attempts, self.events, rest, self.starts, self.ready, self.reviews, self.cleared,
-            self.revokes, self.waits,
+            self.revokes, self.waits, self._begins(),
         )  # fmt: skip
+
+    def _begins(self) -> bool:
+        if len(self.starts) != 1 or not self.stages or not self.events:
+            return False
+        (name, seq), row, event = self.starts[0], self.stages[-1], self.events[-1]
+        told = (event.kind, event.stage, event.attempt) == (EventKind.STAGE_STARTED, name, 1)
+        # Of a stage that asks for leave nobody could tell, had its worker died, that it had got it (``presume``).
+        is_first = seq is None and name not in self.state.stages and not self.flow.stages[name].asks_leave
+        return is_first and row.stage == name and row.attempt == 1 and told
 
     def _asking(self) -> bool:
         if not self.state.asking:

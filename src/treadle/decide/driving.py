@@ -15,7 +15,7 @@ from treadle.decide.draft import (
 )
 from treadle.decide.recovery import presume
 from treadle.decide.settling import Settling
-from treadle.decide.straight import first, straight
+from treadle.decide.straight import straight
 from treadle.definition import Definition
 from treadle.state import (
     AttemptRow,
@@ -29,7 +29,7 @@ from treadle.state import (
 
 def count(flow: Definition, state: ItemState) -> None:
     """Fill the counters that ``apply`` keeps up to date; done when an item has been claimed."""
-    state.asking.clear()
+    state.asking = frozenset()
     if state.lost is not None:
         presume(flow, state)
     if not state.stages:
@@ -58,9 +58,9 @@ def apply(flow: Definition, state: ItemState, change: Transition) -> None:
     if change.subtasks:
         _apply_subtasks(state, change.subtasks)
     if state.asking:
-        state.asking.difference_update([row.stage for row in change.stages])
+        state.asking = state.asking.difference([row.stage for row in change.stages])
     if change.ready:
-        state.asking.update(change.ready)
+        state.asking = state.asking.union(change.ready)
     for review in change.reviews:
         state.reviews[review.stage] = review
 
@@ -82,8 +82,6 @@ def begin(flow: Definition, state: ItemState, now: int, window: int, *, alone: b
     ``MAX_INTERRUPTIONS``. Everything that can start, starts; of a fan-out's children up to ``window``.
     ``alone``, of several stages only the one under most suspicion.
     """
-    if window and (change := first(flow, state, now)) is not None:
-        return change
     draft = Settling(flow, state, now, window)
     suspect = _prime_suspect(flow, state, now) if alone else None
     names: Iterable[str] = flow.stages if state.stages else flow.roots

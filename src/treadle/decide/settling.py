@@ -31,6 +31,7 @@ from treadle.state import (
     SubtaskBoard,
     SubtaskRow,
 )
+from treadle.wording import counted
 
 _SUB_STARTED, _SUB_DONE = EventKind.SUBTASK_STARTED, EventKind.SUBTASK_COMPLETED
 _STARTED, _DONE = EventKind.STAGE_STARTED, EventKind.STAGE_COMPLETED
@@ -294,9 +295,9 @@ class Settling(Draft):
     def _close_fan_out(self, stage: StageDefinition, row: StageRow, total: int, failed: int, asked: int) -> None:
         """All children have ended."""
         if failed:
-            self.failed(row, f"{failed} of {total} subtasks failed")
+            self.failed(row, f"{failed:,} of {counted(total, 'subtask')} failed")
         elif asked:
-            reason = f"{asked} of {total} subtasks need a person"
+            reason = f"{asked:,} of {counted(total, 'subtask')} {'needs' if asked == 1 else 'need'} a person"
             self.ask(stage, row, Ruling(Next.ASK, reason, AskedBy.GATE if stage.gate is not None else AskedBy.ESCALATION))
         else:
             ruling = of_policy(stage, self.state.id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from bisect import bisect_right, insort
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from heapq import heappop, heappush
@@ -50,6 +50,7 @@ from treadle.store import (
 )
 from treadle.stores import memory_looking
 from treadle.stores.artefact_files import ArtefactMemory
+from treadle.stores.memory_counts import Census
 from treadle.stores.memory_journal import MemoryJournal
 from treadle.stores.shared import (
     check_rename,
@@ -98,8 +99,8 @@ class _Storage:
         self.records: dict[str, _Record] = {}
         self.made = 0
         """How many items there ever were; the key of each is its place among them."""
-        self.ids: list[str] = []
-        """Sorted, for pages."""
+        self._ids: list[str] = []
+        self._in_order = True
         self.queue: list[tuple[int, int, int, str]] = []
         """A heap of (-priority, wake, key, id); stale entries are dropped when they surface."""
         self.expiries: list[tuple[int, str]] = []
@@ -108,12 +109,35 @@ class _Storage:
         """Item and row; the cursor is the place, from 1. ``None``: of an item that was pruned."""
         self.review_place: dict[tuple[str, str, int], int] = {}
         self.journal = MemoryJournal()
+        self.census = Census()
         self.artefacts = ArtefactMemory()
         self.kept: dict[int, set[str]] = defaultdict(set)
         """Items by their keys, with the digests of their large artefacts."""
         self.workers: dict[int, WorkerRow] = {}
         self.control = Control()
         self.enlisted = 0
+
+    @property
+    def ids(self) -> list[str]:
+        """Sorted, for pages: when somebody asks, since to find each its place as it comes takes the longer the more there are."""
+        if not self._in_order:
+            self._ids.sort()
+            self._in_order = True
+        return self._ids
+
+    def take_in(self, record: _Record) -> None:
+        """An item that was not known."""
+        item_id = record.state.id
+        self._in_order = self._in_order and (not self._ids or self._ids[-1] < item_id)
+        self._ids.append(item_id)
+        self.records[item_id] = record
+
+    def remove(self, gone: set[str]) -> None:
+        """These items are no more."""
+        self._ids = [item_id for item_id in self._ids if item_id not in gone]
+        self.census.changed |= gone
+        for item_id in gone:
+            del self.records[item_id]
 
 
 class MemoryStateStore(StateStore):
@@ -158,6 +182,8 @@ class MemoryStateStore(StateStore):
                         state.priority = state.urgency
                         state.phase = ItemPhase.PENDING if state.phase is ItemPhase.COMPLETED else state.phase
                         self._wake(record, now_us())
+        if storage.shape is None or list(storage.shape.stages) != list(new.stages):
+            storage.census.changed.update(storage.records)
         storage.shape = new
 
     async def rename_stage(self, old: str, new: str) -> None:
@@ -177,6 +203,7 @@ class MemoryStateStore(StateStore):
             }
             kept = [a._replace(stage=name.get(a.stage, a.stage)) for a in record.attempts.values()]
             record.attempts = {(a.stage, a.seq, a.run, a.number): a for a in kept}
+        storage.census.changed.update(storage.records)
         storage.reviews = [
             None if stored is None else (stored[0], stored[1]._replace(stage=name.get(stored[1].stage, stored[1].stage)))
             for stored in storage.reviews
@@ -195,6 +222,7 @@ class MemoryStateStore(StateStore):
                 record = self._create(item.id, arrival.at)
             if record.state.payload is None:
                 record.state.payload, record.state.urgency = item.payload, item.priority
+                storage.census.changed.add(item.id)
                 if arrival.rest is not None:
                     record.state.priority = arrival.rest.priority + item.priority
                     self._wake(record, arrival.rest.wake)
@@ -206,11 +234,8 @@ class MemoryStateStore(StateStore):
     def _create(self, item_id: str, now: int) -> _Record:
         storage = self._storage
         storage.made += 1
-        record = storage.records[item_id] = _Record(ItemState(item_id, None, key=storage.made, added=now))
-        if storage.ids and storage.ids[-1] > item_id:
-            insort(storage.ids, item_id)
-        else:
-            storage.ids.append(item_id)
+        record = _Record(ItemState(item_id, None, key=storage.made, added=now))
+        storage.take_in(record)
         return record
 
     def _wake(self, record: _Record, wake: int | None) -> None:
@@ -236,6 +261,8 @@ class MemoryStateStore(StateStore):
 
     def _free(self, workers: Sequence[WorkerRow], now: int) -> None:
         gone = {row.number: lost_by(row) for row in workers}
+        if not gone:
+            return
         for number in gone:
             del self._storage.workers[number]
         for record in self._storage.records.values():
@@ -315,6 +342,7 @@ class MemoryStateStore(StateStore):
 
     def _write(self, record: _Record, change: Transition) -> None:
         state = record.state
+        self._storage.census.changed.add(state.id)
         for row in change.stages:
             state.stages[row.stage] = row
         for stage in change.cleared:
@@ -399,14 +427,9 @@ class MemoryStateStore(StateStore):
         return found
 
     async def counts(self) -> Counts:
-        records = [record.state for record in self._storage.records.values() if record.state.payload is not None]
-        names = self._storage.shape.stages if self._storage.shape is not None else ()
-        stages: dict[str, Counter[StageState]] = {name: Counter() for name in names}
-        for state in records:
-            for name, counter in stages.items():
-                row = state.stages.get(name)
-                counter[row.state if row is not None else StageState.PENDING] += 1
-        return Counts(Counter(state.phase for state in records), stages)
+        storage, records = self._storage, self._storage.records
+        stages = storage.shape.stages if storage.shape is not None else ()
+        return storage.census.counts(stages, lambda item_id: records[item_id].state if item_id in records else None)
 
     async def page(self, wanted: Filter, after: str | None, limit: int) -> list[ItemState]:
         ids = self._storage.ids
@@ -472,8 +495,8 @@ class MemoryStateStore(StateStore):
     def _forget(self, gone: set[str]) -> None:
         storage = self._storage
         for item_id in gone:
-            storage.kept.pop(storage.records.pop(item_id).state.key, None)
-        storage.ids = [item_id for item_id in storage.ids if item_id not in gone]
+            storage.kept.pop(storage.records[item_id].state.key, None)
+        storage.remove(gone)
         storage.journal.rewrite(lambda told: None if told.item_id in gone else told.row)
         storage.reviews = [None if stored is not None and stored[0] in gone else stored for stored in storage.reviews]
         storage.review_place = {where: place for where, place in storage.review_place.items() if where[0] not in gone}

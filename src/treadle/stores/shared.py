@@ -12,6 +12,7 @@ from treadle.errors import StageNotFound, StoreCorrupt, StoreError
 from treadle.event import EventKind, WorkflowEvent
 from treadle.state import AttemptRow, EventRow, ItemState, ReviewRow, StageRow, SubtaskRow, Transition, implied_attempt
 from treadle.store import SHOWN, Shape, WorkerRow
+from treadle.wording import counted
 
 
 def other_workflow(stored: str, given: str) -> str:
@@ -22,7 +23,7 @@ def other_workflow(stored: str, given: str) -> str:
 def removed_stages(live: Mapping[str, Sequence[str]]) -> str:
     """Why a workflow without these stages cannot have the store."""
     listed = "; ".join(
-        f"{stage!r}: {len(ids):,} items, among them {', '.join(map(repr, ids[:3]))}" for stage, ids in live.items()
+        f"{stage!r}: {counted(len(ids), 'item')}, among them {', '.join(map(repr, ids[:3]))}" for stage, ids in live.items()
     )
     return (
         f"items wait in stages that the workflow no longer has ({listed}); put the stages back,"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -15,9 +14,20 @@ from typing import TypeVar
 from treadle.artefact import parse, refer
 from treadle.clock import now_us
 from treadle.definition import Definition
-from treadle.errors import ItemNotFound, LeaseLost, StoreCorrupt, StoreError, StoreUnavailable
+from treadle.errors import ItemNotFound, LeaseLost, StoreCorrupt, StoreError, StoreUnavailable, TreadleError
 from treadle.event import WorkflowEvent
-from treadle.state import AttemptRow, ItemPhase, ItemState, Mode, StageRow, StageState, SubtaskBoard, SubtaskRow, Transition
+from treadle.state import (
+    AttemptRow,
+    Change,
+    ItemPhase,
+    ItemState,
+    Mode,
+    StageRow,
+    StageState,
+    SubtaskBoard,
+    SubtaskRow,
+    Transition,
+)
 from treadle.store import (
     OWN,
     Children,
@@ -39,7 +49,7 @@ from treadle.store import (
     WorkerIdentity,
     WorkerRow,
 )
-from treadle.stores import sqlite_artefacts, sqlite_looking, sqlite_prune, sqlite_recent, sqlite_workers
+from treadle.stores import forks, sqlite_arrivals, sqlite_artefacts, sqlite_looking, sqlite_prune, sqlite_recent, sqlite_workers
 from treadle.stores.artefact_files import ArtefactFiles, ArtefactMemory
 from treadle.stores.opening import Opening
 from treadle.stores.shared import (
@@ -51,6 +61,7 @@ from treadle.stores.shared import (
     taken_for_dead,
     workflow_event,
 )
+from treadle.stores.sqlite_events import read_events
 from treadle.stores.sqlite_put import Tally, write_changes, write_rows, write_starts
 from treadle.stores.sqlite_reading import NoWriter, open_for_reading
 from treadle.stores.sqlite_rows import (
@@ -60,30 +71,19 @@ from treadle.stores.sqlite_rows import (
     Names,
     read_attempts,
     read_child,
-    read_events,
+    read_claimed,
     read_items,
     read_reviews,
     renamed,
     shape_of,
 )
-from treadle.stores.sqlite_schema import connect, mapping_errors, open_file
+from treadle.stores.sqlite_schema import connect, mapping_errors, open_file, waiting
 from treadle.stores.sqlite_starts import Start, Starts
 from treadle.stores.sqlite_writer import Writer
 from treadle.stores.undo import Undo
 
 T = TypeVar("T")
 
-_forks = 0
-"""How often this process is the child of a fork; asking for its pid each time would be a system call a write."""
-
-
-def _forked() -> None:
-    global _forks  # noqa: PLW0603 - it is the process's own
-    _forks += 1
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
 Con = sqlite3.Connection
 
 _SWEPT = 2_000
@@ -115,7 +115,7 @@ class SqliteStateStore(StateStore):
         self._beating: Con | None = None
         self._beat_lock = threading.Lock()
         self._closed = False
-        self._forks = _forks
+        self._forks = forks.count
 
     @classmethod
     def open(cls, path: str | Path, *, read_only: bool = False) -> Opening[SqliteStateStore]:
@@ -144,7 +144,10 @@ class SqliteStateStore(StateStore):
         if self._closed:
             return
         self._closed = True
-        await asyncio.to_thread(self._close)
+        # What came with a fork is the other process's: closing it here would meddle with what that one does.
+        if self._forks == forks.count:
+            self._writer.end()
+            await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
         self._reading.shutdown(wait=True)
@@ -153,7 +156,7 @@ class SqliteStateStore(StateStore):
             if con is not None:
                 con.close()
 
-    def _write_changes(self, con: Con, changes: Sequence[tuple[ItemState, Transition]]) -> list[Exception | None]:
+    def _write_changes(self, con: Con, changes: Sequence[Change]) -> list[Exception | None]:
         return write_changes(con, self._names, self._starts, changes)
 
     def _write_starts(self, con: Con, due: Sequence[Start]) -> None:
@@ -170,18 +173,24 @@ class SqliteStateStore(StateStore):
         if reader is None:
             return await self._write(act)
 
+        def read_once() -> T:
+            reader.execute("BEGIN")
+            try:
+                return act(reader)
+            finally:
+                reader.execute("COMMIT")
+
         def read() -> T:
             with mapping_errors(self._path):
-                reader.execute("BEGIN")
-                try:
-                    return act(reader)
-                finally:
-                    reader.execute("COMMIT")
+                return waiting(read_once)
 
         return await asyncio.get_running_loop().run_in_executor(self._reading, read)
 
     async def _look(self, act: Callable[[Con], T]) -> T:
-        """Read what tells how items stand: whoever asks in this process sees every start at once."""
+        """Read what tells how items stand: whoever asks in this process sees every start at once.
+
+        The journal is read as it is stored. A reader that follows it would else have every start written by itself.
+        """
         await self._starts_written()
         return await self._read(act)
 
@@ -192,8 +201,8 @@ class SqliteStateStore(StateStore):
     def _check_open(self) -> None:
         if self._closed:
             raise StoreUnavailable(f"store {self._path} has been closed")
-        if self._forks != _forks:
-            raise StoreUnavailable(f"store {self._path} was opened by another process; open it anew in this one")
+        if self._forks != forks.count:
+            raise StoreUnavailable(f"store {self._path} was opened before this process was forked; {forks.INSTEAD}")
 
     # the workflow
 
@@ -263,49 +272,13 @@ class SqliteStateStore(StateStore):
     # items and claims
 
     async def add(self, items: Sequence[NewItem], arrival: Transition) -> list[str]:
-        rest = arrival.rest
-        assert rest is not None  # noqa: S101 - an arrival says when to look at the item
-
-        def act(con: Con) -> list[str]:
-            known = dict(
-                con.execute(
-                    "SELECT key, payload FROM items WHERE key IN (SELECT value FROM json_each(?))",
-                    (json.dumps([i.id for i in items]),),
-                )
-            )
-            fresh = [item for item in items if known.get(item.id) is None]
-            con.executemany(
-                "INSERT INTO items (key, payload, phase, priority, urgency, wake, added) VALUES (?,?,?,?,?,?,?)"
-                " ON CONFLICT (key) DO UPDATE SET payload = excluded.payload, priority = excluded.priority,"
-                " urgency = excluded.urgency, wake = excluded.wake",
-                [
-                    (i.id, i.payload, PHASE_CODE[rest.phase], rest.priority + i.priority, i.priority, rest.wake, arrival.at)
-                    for i in fresh
-                ],
-            )
-            ids = con.execute(
-                "SELECT id, key FROM items WHERE key IN (SELECT value FROM json_each(?)) ORDER BY id",
-                (json.dumps([i.id for i in fresh]),),
-            ).fetchall()
-            write_rows(con, self._names, self._starts, [(ItemState(key, None, key=number), arrival) for number, key in ids])
-            tally = Tally()
-            tally.add(0, PHASE_CODE[rest.phase], len(ids))
-            # Statuses may have been set before the item itself came.
-            if had := [number for number, key in ids if key in known]:
-                for stage, code, n in con.execute(
-                    "SELECT stage, state, count(*) FROM stages WHERE item IN (SELECT value FROM json_each(?)) GROUP BY stage, state",
-                    (json.dumps(had),),
-                ):
-                    tally.add(stage, code, n)
-            tally.write(con)
-            return [i.id for i in items if known.get(i.id) is not None and not _same(known[i.id], i.payload)]
-
-        return await self._write(act)
+        return await self._write(lambda con: sqlite_arrivals.add(con, self._names, items, arrival))
 
     async def enlist(self, worker: WorkerIdentity) -> int:
         return await self._write(lambda con: sqlite_workers.enlist(con, worker, now_us()))
 
     def beat(self, worker: int) -> bool:
+        self._check_open()
         with self._beat_lock, mapping_errors(self._path):
             if self._path == ":memory:":
                 return True
@@ -362,7 +335,7 @@ class SqliteStateStore(StateStore):
             "UPDATE items SET worker = ?, wake = NULL, expiry = NULL, fence = fence + 1 WHERE id IN (SELECT value FROM json_each(?))",
             (worker, json.dumps(keys)),
         )
-        found = read_items(con, self._names, keys)
+        found = read_claimed(con, self._names, keys)
         # What cannot be read waits for somebody to mend it; everything else goes on.
         tally = Tally()
         for key in [key for key, item in found.items() if isinstance(item, StoreCorrupt)]:
@@ -379,6 +352,16 @@ class SqliteStateStore(StateStore):
     def commit(self, state: ItemState, change: Transition) -> Awaitable[None]:
         self._check_open()
         return self._writer.change((state, change))
+
+    async def commit_all(self, changes: Sequence[Change]) -> list[TreadleError | None]:
+        if len(changes) < 2:  # noqa: PLR2004 - nothing is together
+            return await super().commit_all(changes)
+        try:
+            self._check_open()
+            results: list[TreadleError | None] = await self._writer.changes(changes)
+        except StoreError as error:
+            return [error] * len(changes)
+        return results
 
     async def revise(self, item_id: str, change: Callable[[ItemState], Transition], *, create: bool = False) -> None:
         def act(con: Con) -> None:
@@ -443,7 +426,7 @@ class SqliteStateStore(StateStore):
         return await self._look(lambda con: read_reviews(con, self._names, wanted, after, limit, newest_first=newest_first))
 
     async def events(self, after: int, limit: int, item_id: str | None = None) -> list[WorkflowEvent]:
-        rows = await self._look(lambda con: read_events(con, after, limit, item_id))
+        rows = await self._read(lambda con: read_events(con, after, limit, item_id))
         with mapping_errors(self._path):
             return [workflow_event(*row) for row in rows]
 
@@ -531,17 +514,13 @@ class SqliteStateStore(StateStore):
         return await self._look(lambda con: sqlite_recent.recent(con, self._names, state, limit, stage))
 
     async def journal(self, wanted: EventFilter, after: int | None, limit: int, *, newest_first: bool = False) -> Journal:
-        return await self._look(lambda con: sqlite_recent.journal(con, wanted, after, limit, newest_first=newest_first))
+        return await self._read(lambda con: sqlite_recent.journal(con, wanted, after, limit, newest_first=newest_first))
 
     async def tally(self, wanted: EventFilter, newest: int, width: int) -> list[Tallied]:
-        return await self._look(lambda con: sqlite_recent.tally(con, self._names, wanted, newest, width))
+        return await self._read(lambda con: sqlite_recent.tally(con, self._names, wanted, newest, width))
 
 
 def _readable(item: ItemState | StoreCorrupt) -> ItemState:
     if isinstance(item, StoreCorrupt):
         raise item
     return item
-
-
-def _same(stored: str, given: str) -> bool:
-    return stored == given or bool(json.loads(stored) == json.loads(given))

@@ -19,6 +19,7 @@ from treadle.stores.artefact_files import ArtefactFiles
 from treadle.stores.sqlite_locks import lock_holder
 from treadle.stores.sqlite_reading import open_for_reading
 from treadle.stores.sqlite_schema import mapping_errors
+from treadle.wording import counted
 
 RACE_MENDED = (3, 51, 3)
 _MB = 1024 * 1024
@@ -101,10 +102,10 @@ def _file(patient: Patient) -> Iterator[Finding]:
 def _growth(patient: Patient) -> Iterator[Finding]:
     file, log = Path(patient.path), Path(f"{patient.path}-wal")
     size, long = file.stat().st_size, log.stat().st_size if log.exists() else 0
-    rows = {
-        table: patient.con.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("items", "attempts", "events")
-    }
-    said = ", ".join(f"{number:,} {table}" for table, number in rows.items())
+    # A row that began before is two events.
+    counts = {"item": "count(*)", "attempt": "count(*)", "event": "count(*) + count(began)"}
+    rows = {row: patient.con.execute(f"SELECT {count} FROM {row}s").fetchone()[0] for row, count in counts.items()}
+    said = ", ".join(counted(number, row) for row, number in rows.items())
     yield Finding("growth", Weight.GOOD, f"{size / _MB:,.1f} MB and {long / _MB:,.1f} MB of log; {said}")
     if long > _LONG_LOG:
         do = "end readers that are open for long (`treadle events -f`, SQL tools): a worker then moves it into the file"
@@ -126,7 +127,7 @@ def _free_pages(patient: Patient, size: int) -> Iterator[Finding]:
         )
         yield Finding("free", Weight.NOTE, f"{share * size / _MB:,.0f} MB of the file ({share:.0%}) are free pages", do)
     if left := patient.con.execute("SELECT count(*) FROM leftovers").fetchone()[0]:
-        said = f"rows of {left:,} pruned items are still to be removed"
+        said = f"rows of {counted(left, 'pruned item')} are still to be removed"
         yield Finding("pruned", Weight.NOTE, said, "treadle prune --older 36500d goes on with that, and prunes nothing else")
 
 
@@ -138,9 +139,10 @@ def _workers(patient: Patient) -> Iterator[Finding]:
     known = sqlite_workers.enlisted(patient.con, holds=True)
     gone = [row for row in known if patient.is_gone(row.who)]
     for row in gone:
-        said = f"worker {row.who.name} on {row.who.host} is gone and held {row.holds:,} items"
+        said = f"worker {row.who.name} on {row.who.host} is gone and held {counted(row.holds, 'item')}"
         yield Finding("workers", Weight.NOTE, said, "nothing: the next worker takes them over")
-    yield Finding("workers", Weight.GOOD, f"{len(known) - len(gone):,} at work, holding {_held(known) - _held(gone):,} items")
+    held = counted(_held(known) - _held(gone), "item")
+    yield Finding("workers", Weight.GOOD, f"{len(known) - len(gone):,} at work, holding {held}")
     for row in known:
         if row.beat > patient.now + _SKEW:
             ahead = (row.beat - patient.now) / 1_000_000
@@ -182,7 +184,7 @@ def _unreadable(patient: Patient) -> Iterator[Finding]:
         bad += [f"{key!r} ({stage})" for key, stage in patient.con.execute(query)]
     if bad:
         do = "mend the rows with a SQL tool, or cancel the items; all others go on"
-        yield Finding("rows", Weight.PROBLEM, f"{len(bad):,} rows cannot be read: {_some(bad)}", do)
+        yield Finding("rows", Weight.PROBLEM, f"{counted(len(bad), 'row')} cannot be read: {_some(bad)}", do)
 
 
 def _artefacts(patient: Patient) -> Iterator[Finding]:
@@ -193,12 +195,13 @@ def _artefacts(patient: Patient) -> Iterator[Finding]:
             bad.append(f"{kept.item_id!r} ({kept.stage})")
     if bad:
         do = f"put the files back into {files.folder} from a backup, or `treadle rerun ITEM STAGE`; all other items go on"
-        yield Finding("artefacts", Weight.PROBLEM, f"{len(bad):,} large artefacts are missing or altered: {_some(bad)}", do)
+        said = f"{counted(len(bad), 'large artefact', 'is', 'are')} missing or altered: {_some(bad)}"
+        yield Finding("artefacts", Weight.PROBLEM, said, do)
     elif number:
         more = "" if patient.deep else "; --deep reads them too"
-        yield Finding("artefacts", Weight.GOOD, f"{number:,} large artefacts in files, {size / _MB:,.1f} MB{more}")
+        yield Finding("artefacts", Weight.GOOD, f"{counted(number, 'large artefact')} in files, {size / _MB:,.1f} MB{more}")
     if lonely := sum(1 for _ in sqlite_artefacts.orphans(patient.con, files)):
-        said = f"{lonely:,} files of artefacts belong to no item"
+        said = f"{counted(lonely, 'artefact file', 'belongs', 'belong')} to no item"
         yield Finding("orphans", Weight.NOTE, said, "treadle prune --older 36500d removes them, and prunes nothing else")
 
 
@@ -216,20 +219,20 @@ def _is_whole(files: ArtefactFiles, artefact: StoredArtefact, *, deep: bool) -> 
 def _stuck(patient: Patient) -> Iterator[Finding]:
     stuck = _keys(patient, f"{OPEN_ITEM} AND wake IS NULL")
     if stuck:
-        yield Finding(
-            "stuck", Weight.PROBLEM, f"{len(stuck):,} items wait for nothing: {_some(stuck)}", "treadle retry ITEM, and report it"
-        )
+        said = f"{counted(len(stuck), 'item', 'waits', 'wait')} for nothing: {_some(stuck)}"
+        yield Finding("stuck", Weight.PROBLEM, said, "treadle retry ITEM, and report it")
     lost = _keys(patient, "worker IS NOT NULL AND worker NOT IN (SELECT id FROM workers)")
     if lost:
         do = "stop all workers, then: UPDATE items SET worker = NULL, wake = 0 WHERE worker NOT IN (SELECT id FROM workers)"
-        yield Finding("stuck", Weight.PROBLEM, f"{len(lost):,} items are held by nobody: {_some(lost)}", do)
+        said = f"{counted(len(lost), 'item', 'is', 'are')} held by nobody: {_some(lost)}"
+        yield Finding("stuck", Weight.PROBLEM, said, do)
     late = _keys(patient, f"{OPEN_ITEM} AND wake < {patient.now - _OVERDUE}")
     if late:
-        said = f"{len(late):,} items could go on for more than a minute, and nobody took them: {_some(late)}"
+        said = f"{counted(len(late), 'item', 'has', 'have')} been ready for more than a minute, taken by nobody: {_some(late)}"
         yield Finding("waiting", Weight.NOTE, said, "start a worker: treadle work APP, or treadle run APP")
     cut = _named(patient, "s.interruptions > 0 AND s.state IN (0, 1)")
     if cut:
-        said = f"{len(cut):,} stages were interrupted and will run apart from others: {_some(cut)}"
+        said = f"{counted(len(cut), 'stage', 'was', 'were')} interrupted and will run apart from others: {_some(cut)}"
         yield Finding("interrupted", Weight.NOTE, said, "nothing; treadle show ITEM tells who lost them")
 
 
@@ -237,9 +240,8 @@ def _failed(patient: Patient) -> Iterator[Finding]:
     poison = _named(patient, "s.interruptions >= 3 AND s.state = 3")
     if poison:
         do = "treadle show ITEM tells which workers died; mend the stage, or give it executor='process'; then treadle retry ITEM"
-        yield Finding(
-            "interrupted", Weight.PROBLEM, f"{len(poison):,} stages took their worker down each time: {_some(poison)}", do
-        )
+        said = f"{counted(len(poison), 'stage')} took a worker down each time: {_some(poison)}"
+        yield Finding("interrupted", Weight.PROBLEM, said, do)
     failed = patient.con.execute("SELECT count(*) FROM items WHERE phase = 2").fetchone()[0]
     if failed:
         do = "`treadle items --state failed`, then `treadle retry --state failed`"
@@ -251,7 +253,7 @@ def _reviews(patient: Patient) -> Iterator[Finding]:
     number, oldest = patient.con.execute(query).fetchone()
     if number:
         is_long = oldest < patient.now - _LONG_REVIEW
-        said = f"{number:,} need a person, the oldest since {_when(oldest)}"
+        said = f"{counted(number, 'review', 'waits', 'wait')} for a person, the oldest since {_when(oldest)}"
         yield Finding("reviews", Weight.PROBLEM if is_long else Weight.NOTE, said, "`treadle review list`")
 
 

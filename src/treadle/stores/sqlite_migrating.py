@@ -13,7 +13,7 @@ from treadle.clock import to_us
 from treadle.errors import SchemaTooNew, StoreCorrupt
 from treadle.stores.filesystem import sync
 
-VERSION = 6
+VERSION = 7
 STATES = ("pending", "running", "completed", "failed", "awaiting_review", "skipped")
 """Stored as their places here."""
 
@@ -49,8 +49,11 @@ def migrate(con: sqlite3.Connection, path: str) -> None:
 
     Other processes may do the same at the same time: one of them does it, and the others find it done.
     """
-    while (version := check_version(con, path)) < VERSION:
+    while True:
+        # Before the version is read, so that nobody can upgrade the file between the two.
         before = _changes_by_others(con)
+        if (version := check_version(con, path)) == VERSION:
+            return
         if version in _MAJOR:
             _keep_copy(con, path, version)
         con.execute("BEGIN IMMEDIATE")

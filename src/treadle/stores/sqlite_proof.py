@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from treadle.clock import now_us
 from treadle.event import EventKind
-from treadle.state import ItemState, Transition
+from treadle.state import Change
 from treadle.stores.sqlite_rows import KIND_CODE
 from treadle.stores.sqlite_schema import connect, prepare
 
@@ -36,7 +36,7 @@ class Marks:
         return _MARK, (self._writer, self._number)
 
 
-def trace_of(changes: Iterable[tuple[ItemState, Transition]]) -> Query | None:
+def trace_of(changes: Iterable[Change]) -> Query | None:
     """A query that finds what these changes wrote, once they took place; ``None`` if none of them tells of itself."""
     for state, change in changes:
         # A start may not be written yet.

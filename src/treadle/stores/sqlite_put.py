@@ -9,96 +9,128 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from treadle.errors import LeaseLost
-from treadle.state import EventRow, ItemPhase, ItemState, StageRow, StageState, SubtaskRow, Transition
+from treadle.state import Change, EventRow, ItemPhase, ItemState, StageRow, StageState, SubtaskRow, Transition
 from treadle.stores.shared import no_longer_held, refused
-from treadle.stores.sqlite_rows import CODE_OF, KIND_CODE, PHASE_CODE, REVIEW, Names
-from treadle.stores.sqlite_starts import Start, Starts, start_in
-from treadle.stores.undo import Undo
+from treadle.stores.sqlite_events import is_plain_end, write_both, write_events
+from treadle.stores.sqlite_many import Many
+from treadle.stores.sqlite_rows import CODE_OF, PHASE_CODE, REVIEW, Names
+from treadle.stores.sqlite_starts import Start, Starts
 
-_FENCES = "SELECT id, fence FROM items WHERE worker IS NOT NULL AND id IN (SELECT value FROM json_each(?))"
+_CLAIMED = "FROM items WHERE worker IS NOT NULL AND id IN (SELECT value FROM json_each(?))"
+_FENCES = f"SELECT id, fence {_CLAIMED}"
+_HELD = f"SELECT count(*), sum(fence) {_CLAIMED}"
 _STAGE_SET = (
     " ON CONFLICT DO UPDATE SET state = excluded.state, attempt = excluded.attempt, updated = excluded.updated,"
     " started = excluded.started, due = excluded.due, error = excluded.error, artefact = excluded.artefact,"
     " summary = excluded.summary, review = excluded.review, version = excluded.version, spent = excluded.spent,"
     " interruptions = excluded.interruptions, fan_out = excluded.fan_out, reruns = excluded.reruns, feedback = excluded.feedback"
 )
-_PUT_STAGE = "INSERT INTO stages VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)" + _STAGE_SET
-_PUT_BARE_STAGE = "INSERT INTO stages VALUES (?,?,?,?,?,?,NULL,NULL,NULL,NULL,NULL,NULL,0,0,0,0,NULL)" + _STAGE_SET
-_PUT_MADE_STAGE = "INSERT INTO stages VALUES (?,?,?,?,?,?,NULL,NULL,?,NULL,NULL,NULL,0,0,0,0,NULL)" + _STAGE_SET
+_STAGES = "INSERT INTO stages"
+_PUT_STAGE = Many(_STAGES, "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", _STAGE_SET)
+_PUT_BARE_STAGE = Many(_STAGES, "(?,?,?,?,?,?,NULL,NULL,NULL,NULL,NULL,NULL,0,0,0,0,NULL)", _STAGE_SET)
+_PUT_MADE_STAGE = Many(_STAGES, "(?,?,?,?,?,?,NULL,NULL,?,NULL,NULL,NULL,0,0,0,0,NULL)", _STAGE_SET)
 _SUBTASK_SET = (
     " ON CONFLICT DO UPDATE SET state = excluded.state, attempt = excluded.attempt, updated = excluded.updated,"
     " started = excluded.started, due = excluded.due, error = excluded.error, artefact = excluded.artefact, data = excluded.data,"
     " spent = excluded.spent, interruptions = excluded.interruptions, reruns = excluded.reruns, feedback = excluded.feedback"
 )
-_PUT_SUBTASK = "INSERT INTO subtasks VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)" + _SUBTASK_SET
-_PUT_BARE_SUBTASK = "INSERT INTO subtasks VALUES (?,?,?,?,?,?,?,?,NULL,NULL,NULL,NULL,0,0,0,NULL)" + _SUBTASK_SET
-_PUT_MADE_SUBTASK = "INSERT INTO subtasks VALUES (?,?,?,?,?,?,?,?,NULL,NULL,?,NULL,0,0,0,NULL)" + _SUBTASK_SET
-_PUT_ATTEMPT = "INSERT OR REPLACE INTO attempts VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
-_PUT_REVIEW = (
-    f"INSERT INTO reviews ({REVIEW}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO UPDATE SET"
+_SUBTASKS = "INSERT INTO subtasks"
+_PUT_SUBTASK = Many(_SUBTASKS, "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", _SUBTASK_SET)
+_PUT_BARE_SUBTASK = Many(_SUBTASKS, "(?,?,?,?,?,?,?,?,NULL,NULL,NULL,NULL,0,0,0,NULL)", _SUBTASK_SET)
+_PUT_MADE_SUBTASK = Many(_SUBTASKS, "(?,?,?,?,?,?,?,?,NULL,NULL,?,NULL,0,0,0,NULL)", _SUBTASK_SET)
+_PUT_ATTEMPT = Many("INSERT OR REPLACE INTO attempts", "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")
+_PUT_REVIEW = Many(
+    f"INSERT INTO reviews ({REVIEW})",
+    "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+    " ON CONFLICT DO UPDATE SET"
     " asked_by = excluded.asked_by, attempt = excluded.attempt, question = excluded.question, digest = excluded.digest,"
     " due = excluded.due, due_then = excluded.due_then, holder = excluded.holder, held_until = excluded.held_until,"
     " decision = excluded.decision, reviewer = excluded.reviewer, decided = excluded.decided, note = excluded.note,"
-    " edited = excluded.edited, patch = excluded.patch, output = excluded.output, feedback = excluded.feedback"
+    " edited = excluded.edited, patch = excluded.patch, output = excluded.output, feedback = excluded.feedback",
 )
 _CLEAR = "DELETE FROM subtasks WHERE item = ? AND stage = ?"
-# No name has the number 0, no attempt either, and neither subtasks nor data are ever an empty text.
-_PUT_EVENT = (
-    "INSERT INTO events (at, item, stage, kind, attempt, subtask, data)"
-    " VALUES (?,?,nullif(?,0),?,nullif(?,0),nullif(?,''),nullif(?,''))"
-)
 # What happened while the item was held is looked at as soon as it is given back.
 _PUT_REST = "UPDATE items SET phase = ?, priority = ?, expiry = ?, wake = CASE WHEN news <> ? THEN ? ELSE ? END, worker = NULL, lost = NULL WHERE id = ?"
 _PUT_ENDED = (
-    "UPDATE items SET phase = ?, priority = 0, wake = CASE WHEN news <> ? THEN ? END, worker = NULL, lost = NULL WHERE id = ?"
+    "UPDATE items SET phase = ?, priority = 0, wake = CASE WHEN news <> ? THEN ? END, worker = NULL, lost = NULL"
+    " WHERE id IN (SELECT value FROM json_each(?))"
 )
 
-_PUT_COUNT = "INSERT INTO counts VALUES (?,?,?) ON CONFLICT DO UPDATE SET n = n + excluded.n"
+_PUT_COUNT = Many("INSERT INTO counts", "(?,?,?)", " ON CONFLICT DO UPDATE SET n = n + excluded.n")
 
 _NO_DUE_NO_ERROR = (None, None)
 _BARE_STAGE = StageRow("", StageState.PENDING, 0, 0)[8:]
 _BARE_SUBTASK = SubtaskRow("", 0, "", StageState.PENDING, 0, 0)[10:]
 
 
-def write_changes(
-    con: sqlite3.Connection, names: Names, starts: Starts, changes: Sequence[tuple[ItemState, Transition]]
-) -> list[Exception | None]:
+def write_changes(con: sqlite3.Connection, names: Names, starts: Starts, changes: Sequence[Change]) -> list[Exception | None]:
     """Write the changes whose claim still holds; an error for each of the others, which the journal tells of."""
+    if not _all_hold(con, changes):
+        return _write_held(con, names, starts, changes)
+    write_rows(con, names, starts, changes)
+    _write_rests(con, changes)
+    return [None] * len(changes)
+
+
+def _all_hold(con: sqlite3.Connection, changes: Sequence[Change]) -> bool:
+    """Whether all items are different ones and every claim holds, as it almost always is: said by two numbers.
+
+    Fences only grow, so their sum is what these claims were given, or larger.
+    """
+    fences = {state.key: state.fence for state, _ in changes}
+    held = con.execute(_HELD, (json.dumps(list(fences)),)).fetchone()
+    return len(fences) == len(changes) and held == (len(fences), sum(fences.values()))
+
+
+def _write_held(con: sqlite3.Connection, names: Names, starts: Starts, changes: Sequence[Change]) -> list[Exception | None]:
+    """``write_changes``, looking at each claim."""
     fences = _fences(con, [state for state, _ in changes])
     results: list[Exception | None] = []
-    held: list[tuple[ItemState, Transition]] = []
-    late: list[tuple[ItemState, Transition]] = []
-    for state, change in changes:
-        if fences.get(state.key) == state.fence:
-            held.append((state, change))
+    held: list[Change] = []
+    late: list[Change] = []
+    given_back: set[int] = set()
+    for pair in changes:
+        state, change = pair
+        if fences.get(state.key) == state.fence and state.key not in given_back:
+            held.append(pair)
             results.append(None)
+            if change.rest is not None:
+                given_back.add(state.key)
         else:
             results.append(LeaseLost(no_longer_held(state.id)))
             late.append((state, refused(state, change)))
-            if (start := starts.of(state.key)) is not None and start.state.fence == state.fence:
+            start = None if state.key in given_back else starts.of(state.key)
+            if start is not None and start[0].fence == state.fence:
                 # Nor is the start written that waited for this.
-                starts.drop(start)
-    write_rows(con, names, starts, held + late if late else held)
-    ended: list[tuple[Any, ...]] = []
+                starts.drop(state.key)
+    write_rows(con, names, starts, held + late)
+    _write_rests(con, held)
+    return results
+
+
+def _write_rests(con: sqlite3.Connection, changes: Sequence[Change]) -> None:
+    """Items that rest are given back; most of them for good, and those in one statement."""
+    ended: dict[tuple[ItemPhase, int], list[int]] = {}
     rests: list[tuple[Any, ...]] = []
-    phases = Tally()
-    for state, change in held:
+    at, phases = 0, Tally()
+    for state, change in changes:
         if (rest := change.rest) is None:
             continue
+        at = change.at
         phases.phase(state, rest.phase)
         if rest.wake is None and rest.expiry is None and rest.priority == 0:
-            ended.append((PHASE_CODE[rest.phase], state.news, change.at, state.key))
+            ended.setdefault((rest.phase, state.news), []).append(state.key)
         else:
             rests.append((PHASE_CODE[rest.phase], rest.priority, rest.expiry, state.news, change.at, rest.wake, state.key))
-    for statement, rows in ((_PUT_ENDED, ended), (_PUT_REST, rests)):
-        if rows:
-            con.executemany(statement, rows)
+    for (phase, news), keys in ended.items():
+        con.execute(_PUT_ENDED, (PHASE_CODE[phase], news, at, json.dumps(keys)))
+    con.executemany(_PUT_REST, rests)
     phases.write(con)
-    return results
 
 
 def _fences(con: sqlite3.Connection, states: Sequence[ItemState]) -> dict[int, int]:
@@ -106,24 +138,27 @@ def _fences(con: sqlite3.Connection, states: Sequence[ItemState]) -> dict[int, i
     return dict(con.execute(_FENCES, (json.dumps([state.key for state in states]),)))
 
 
-def write_rows(con: sqlite3.Connection, names: Names, starts: Starts, changes: Iterable[tuple[ItemState, Transition]]) -> None:
+def write_rows(con: sqlite3.Connection, names: Names, starts: Starts, changes: Iterable[Change]) -> None:
     """Write stages, subtasks, attempts, events and reviews."""
     rows = _Rows(con, names, starts)
-    for state, change in changes:
-        rows.take(state, change)
+    for change in changes:
+        rows.take(change)
     rows.write()
 
 
 def write_starts(con: sqlite3.Connection, names: Names, starts: Starts, due: Sequence[Start]) -> None:
     """Write starts that have waited long enough; of an item that is somebody else's by now there is nothing to tell."""
-    fences = _fences(con, [start.state for start in due])
+    fences = _fences(con, [state for state, _ in due])
     rows = _Rows(con, names, starts)
     for start in due:
-        if fences.get(start.state.key) == start.state.fence:
+        if fences.get(start[0].key) == start[0].fence:
             rows.start(start)
-        else:
-            starts.drop(start)
+        starts.drop(start[0].key)
     rows.write()
+
+
+Moved = tuple[int, StageState | None, StageState]
+"""A stage's number, how it stood for an item as stored, and how it stands now."""
 
 
 class Tally:
@@ -136,19 +171,12 @@ class Tally:
         """So many more (or fewer) have the stage in this state."""
         self._changes[stage, state] = self._changes.get((stage, state), 0) + n
 
-    def stage(self, state: ItemState, number: int, row: StageRow, undo: Undo) -> None:
-        """The item's stage came to another state, which it has as stored now. Items whose content is not known do not count."""
-        before, now = state.stored.get(row[0]), row[1]
-        if before is now:
-            return
-        undo.put(state.stored, row[0], now)
-        if state.payload is not None:
-            changes = self._changes
+    def moved(self, stages: Iterable[Moved]) -> None:
+        """Stages of items came from one state to another."""
+        for (stage, before, now), n in Counter(stages).items():
+            self.add(stage, CODE_OF[now], n)
             if before is not None:
-                place = (number, CODE_OF[before])
-                changes[place] = changes.get(place, 0) - 1
-            place = (number, CODE_OF[now])
-            changes[place] = changes.get(place, 0) + 1
+                self.add(stage, CODE_OF[before], -n)
 
     def phase(self, state: ItemState, phase: ItemPhase) -> None:
         """The item came to another phase."""
@@ -158,8 +186,7 @@ class Tally:
 
     def write(self, con: sqlite3.Connection) -> None:
         """Bring the table up to date."""
-        if rows := [(stage, state, n) for (stage, state), n in self._changes.items() if n]:
-            con.executemany(_PUT_COUNT, rows)
+        _PUT_COUNT.write(con, [(stage, state, n) for (stage, state), n in self._changes.items() if n])
 
 
 class _Rows:
@@ -172,52 +199,69 @@ class _Rows:
         self._stages: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
         self._subtasks: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
         self._attempts: list[tuple[Any, ...]] = []
-        self._events: list[tuple[Any, ...]] = []
+        self._events: list[tuple[int, int, EventRow]] = []
+        self._both: list[tuple[int, int, int, int]] = []
+        """Written before all other events, so that nothing of the same item may have happened in this batch before."""
+        self._begun: set[int] = set()
+        """Items whose start came with this batch."""
         self._reviews: list[tuple[Any, ...]] = []
-        self._tally = Tally()
+        self._number_of = names.known
+        """Looked at before ``names`` is asked: this is done for every row."""
+        self._moved: list[Moved] = []
+        """What the table ``counts`` is to know. Items whose content is not known do not count."""
 
-    def take(self, state: ItemState, change: Transition) -> None:
-        stages, events = change.stages, change.events
-        if (before := self._starts.of(state.key)) is not None:
-            if before.state is state:
-                self.start(before, row=not stages or stages[0][0] != before.row[0])
+    def take(self, pair: Change) -> None:
+        state, change = pair
+        key = state.key
+        at, stages, subtasks, attempts, events, _, _, _, reviews, cleared, _, _, begins = change
+        before = self._starts.of(key)
+        # What another claim of the item had started, others have ended meanwhile.
+        if before is not None and before[0] is state:
+            began = before[1].stages[-1][0]
+            is_over = bool(stages) and stages[0][0] == began
+            if is_over and events and is_plain_end(events[0], began) and key not in self._begun:
+                self._both.append((at, key, self._number_of.get(began) or self._names.number(self._con, began), before[1].at))
+                events = events[1:]
             else:
-                # Of an earlier claim, which others have ended meanwhile.
-                self._starts.drop(before)
-        if (start := start_in(state, change)) is not None:
-            self._starts.hold(start)
+                self.start(before, row=not is_over)
+        if begins and stages[-1][0] not in state.stored:
+            self._starts.hold(pair)
+            self._begun.add(key)
             stages, events = stages[:-1], events[:-1]
+        elif before is not None and before[0].fence <= state.fence:
+            # A change that comes late, and is refused, says nothing of what a newer claim has begun.
+            self._starts.drop(key)
         for row in stages:
             self._stage(state, row)
         for event in events:
-            self._event(state.key, change[0], event)
-        if change.subtasks:
-            self._take_subtasks(state.key, change.subtasks)
-        if change.attempts or change.reviews or change.cleared:
-            self._take_rest(state.key, change)
+            self._events.append((at, key, event))
+        if subtasks:
+            self._take_subtasks(key, subtasks)
+        if attempts or reviews or cleared:
+            self._take_rest(key, change)
 
     def start(self, start: Start, *, row: bool = True) -> None:
         """A start that waited is told; its ``row`` is written unless what comes next takes its place."""
+        state, change = start
         if row:
-            self._stage(start.state, start.row)
-        self._event(start.state.key, start.row.updated, start.event)
-        self._starts.drop(start)
+            self._stage(state, change.stages[-1])
+        self._events.append((change.at, state.key, change.events[-1]))
 
     def _stage(self, state: ItemState, row: StageRow) -> None:
-        stage = self._names.number(self._con, row[0])
-        self._tally.stage(state, stage, row, self._starts.undo)
+        name, now = row[0], row[1]
+        stage = self._number_of.get(name) or self._names.number(self._con, name)
+        before = state.stored.get(name)
+        if before is not now:
+            self._starts.undo.put(state.stored, name, now)
+            if state.payload is not None:
+                self._moved.append((stage, before, now))
         bare, made, whole = self._stages
-        if row[5:7] != _NO_DUE_NO_ERROR or row[8:] != _BARE_STAGE or row[4] is None:
-            whole.append((state.key, stage, CODE_OF[row[1]], *row[2:]))
+        if row[4] is None or row[5] is not None or row[6] is not None or row[8:] != _BARE_STAGE:
+            whole.append((state.key, stage, CODE_OF[now], *row[2:]))
         elif row[7] is None:
-            bare.append((state.key, stage, CODE_OF[row[1]], row[2], row[3], row[4]))
+            bare.append((state.key, stage, CODE_OF[now], row[2], row[3], row[4]))
         else:
-            made.append((state.key, stage, CODE_OF[row[1]], row[2], row[3], row[4], row[7]))
-
-    def _event(self, key: int, at: int, event: EventRow) -> None:
-        kind, name, subtask, attempt, data = event
-        stage = 0 if name is None else self._names.number(self._con, name)
-        self._events.append((at, key, stage, KIND_CODE[kind], attempt or 0, subtask or "", data or ""))
+            made.append((state.key, stage, CODE_OF[now], row[2], row[3], row[4], row[7]))
 
     def _take_subtasks(self, key: int, rows: Sequence[SubtaskRow]) -> None:
         con, number = self._con, self._names.number
@@ -247,8 +291,11 @@ class _Rows:
         for statement, rows in (
             *zip((_PUT_BARE_STAGE, _PUT_MADE_STAGE, _PUT_STAGE), self._stages, strict=True),
             *zip((_PUT_BARE_SUBTASK, _PUT_MADE_SUBTASK, _PUT_SUBTASK), self._subtasks, strict=True),
-            (_PUT_ATTEMPT, self._attempts), (_PUT_EVENT, self._events), (_PUT_REVIEW, self._reviews),
+            (_PUT_ATTEMPT, self._attempts), (_PUT_REVIEW, self._reviews),
         ):  # fmt: skip
-            if rows:
-                self._con.executemany(statement, rows)
-        self._tally.write(self._con)
+            statement.write(self._con, rows)
+        write_both(self._con, self._both)
+        write_events(self._con, self._names, self._events)
+        tally = Tally()
+        tally.moved(self._moved)
+        tally.write(self._con)

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from treadle.errors import StoreUnavailable
 from treadle.stores.filesystem import is_read_only
 from treadle.stores.sqlite_migrating import VERSION, check_version
-from treadle.stores.sqlite_schema import check_header, mapping_errors
+from treadle.stores.sqlite_schema import check_file, opening, waiting
 
 
 class NoWriter:
@@ -25,8 +25,14 @@ class NoWriter:
     def change(self, _change: Any) -> asyncio.Future[Any]:
         self._refuse()
 
+    def changes(self, _changes: Any) -> asyncio.Future[Any]:
+        self._refuse()
+
     def _refuse(self) -> NoReturn:
         raise StoreUnavailable(f"store {self._path} was opened for reading only; open it without read_only to change it")
+
+    def end(self) -> None:
+        """Nothing is written."""
 
     def close(self) -> None:
         """Nothing waits to be written."""
@@ -40,20 +46,24 @@ def open_for_reading(path: str) -> sqlite3.Connection:
         SchemaTooNew, StoreCorrupt: as when it is opened for writing.
     """
     try:
-        check_header(path)
+        check_file(path)
     except FileNotFoundError:
         raise StoreUnavailable(f"no store at {path}") from None
-    with mapping_errors(path):
-        con = _connected(path)
-        try:
-            if (version := check_version(con, path)) < VERSION:
-                raise StoreUnavailable(
-                    f"store {path} has schema {version} and must be upgraded to {VERSION} first; open it once for writing,"
-                    " for instance with `treadle work` or `treadle resume`, or a copy of it"
-                )
-        except BaseException:
-            con.close()
-            raise
+    with opening(path):
+        return waiting(lambda: _checked(path))
+
+
+def _checked(path: str) -> sqlite3.Connection:
+    con = _connected(path)
+    try:
+        if (version := check_version(con, path)) < VERSION:
+            raise StoreUnavailable(
+                f"store {path} has schema {version} and must be upgraded to {VERSION} first; open it once for writing,"
+                " for instance with `treadle work` or `treadle resume`, or a copy of it"
+            )
+    except BaseException:
+        con.close()
+        raise
     return con
 
 
@@ -62,7 +72,7 @@ def _connected(path: str) -> sqlite3.Connection:
     con = _connection(address)
     try:
         con.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.OperationalError as error:
+    except sqlite3.DatabaseError as error:
         con.close()
         if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
             raise

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 from treadle.event import EventKind
-from treadle.state import EventRow, StageRow, StageState
+from treadle.state import StageRow, StageState
 from treadle.store import SHOWN, EventFilter, Journal, Tallied
 from treadle.stores.shared import workflow_event
+from treadle.stores.sqlite_events import FROM, NEWEST, ROW, of_kinds, tallied, told_by
 from treadle.stores.sqlite_rows import CODE_OF, KIND_CODE, KINDS, STATE_OF, Names, unreadable
 
 _LOOK = 200_000
@@ -23,28 +25,25 @@ _SPREAD = 400
 """So many items, evenly spread, are then looked at."""
 
 _COMPLETED = KIND_CODE[EventKind.STAGE_COMPLETED]
-_NEWEST = "(SELECT max(cursor) FROM events)"
 _BARE = f"s.item, s.stage, s.state, s.attempt, s.updated, s.started, s.due, substr(s.error, 1, {SHOWN})"
 
 Found = list[tuple[str, StageRow]]
 
 
-def _wanted(wanted: EventFilter) -> tuple[list[str], dict[str, Any]]:
-    """SQL for a filter; values are bound, never written into it."""
-    where, values = [], {"item": wanted.item_id, "stage": wanted.stage}
+def _wanted(wanted: EventFilter) -> tuple[str, dict[str, Any]]:
+    """SQL for the rows of the wanted item and stage; values are bound, never written into it."""
+    where = ["1"]
     if wanted.item_id is not None:
         where.append("e.item = (SELECT id FROM items WHERE key = :item)")
     if wanted.stage is not None:
         where.append("e.stage = (SELECT id FROM names WHERE name = :stage)")
-    if wanted.kinds is not None:
-        where.append(f"e.kind IN ({', '.join(str(KIND_CODE[kind]) for kind in sorted(wanted.kinds))})")
-    return where, values
+    return " AND ".join(where), {"item": wanted.item_id, "stage": wanted.stage}
 
 
 def journal(con: sqlite3.Connection, wanted: EventFilter, after: int | None, limit: int, *, newest_first: bool) -> Journal:
     """A page of the journal; it stops early when it has looked at many events."""
     where, values = _wanted(wanted)
-    last = con.execute(f"SELECT coalesce({_NEWEST}, 0)").fetchone()[0]
+    last = con.execute(f"SELECT coalesce({NEWEST}, 0)").fetchone()[0]
     if newest_first:
         top = last + 1 if after is None else min(after, last + 1)
         low, high, end, order = top - _LOOK, top, 1, "DESC"
@@ -53,15 +52,20 @@ def journal(con: sqlite3.Connection, wanted: EventFilter, after: int | None, lim
     if wanted.item_id is not None:
         # All events of one item are found by its index, wherever they are.
         low, high = (0, high) if newest_first else (low, last + 1)
-    where.append("e.cursor > :low AND e.cursor < :high AND (i.id IS NOT NULL OR e.item = 0)")
-    values |= {"low": low, "high": high, "limit": limit}
+    if wanted.kinds is not None:
+        where += f" AND {of_kinds(wanted.kinds)}"
     rows = con.execute(
-        "SELECT e.cursor, e.at, coalesce(i.key, ''), e.kind, n.name, e.subtask, e.attempt, e.data FROM events e"
-        " LEFT JOIN items i ON i.id = e.item"
-        f" LEFT JOIN names n ON n.id = e.stage WHERE {' AND '.join(where)} ORDER BY e.cursor {order} LIMIT :limit",
-        values,
+        # A row may be an event before the last one that is looked at and one behind it.
+        f"SELECT {ROW} {FROM} WHERE e.cursor > :low AND e.cursor <= :high AND (i.id IS NOT NULL OR e.item = 0)"
+        f" AND {where} ORDER BY e.cursor {order} LIMIT :limit",
+        values | {"low": low, "high": high, "limit": limit + 1},
     )
-    found = [workflow_event(cursor, at, key, EventRow(KINDS[kind], *rest)) for cursor, at, key, kind, *rest in rows]
+    seen = (
+        told
+        for told in told_by(rows, newest_first=newest_first)
+        if low < told[0] < high and (wanted.kinds is None or told[3].kind in wanted.kinds)
+    )
+    found = [workflow_event(*told) for told in islice(seen, limit)]
     looked = low + 1 if newest_first else high - 1
     reached = found[-1].cursor if len(found) == limit else looked
     return Journal(found, reached if (reached > end if newest_first else reached < end) else None)
@@ -70,13 +74,9 @@ def journal(con: sqlite3.Connection, wanted: EventFilter, after: int | None, lim
 def tally(con: sqlite3.Connection, names: Names, wanted: EventFilter, newest: int, width: int) -> list[Tallied]:
     """Counts of the journal's end."""
     where, values = _wanted(wanted)
-    where.append(f"e.cursor > {_NEWEST} - :newest")
-    rows = con.execute(
-        f"SELECT e.at - e.at % :width, e.stage, e.kind, count(*) FROM events e WHERE {' AND '.join(where)} GROUP BY 1, 2, 3",
-        values | {"newest": newest, "width": width},
-    )
+    rows = tallied(con, where, values | {"newest": newest, "width": width}, wanted.kinds)
     found = [Tallied(at, None if stage is None else names.name(con, stage), KINDS[kind], n) for at, stage, kind, n in rows]
-    return sorted(found, key=lambda tallied: (tallied.at, tallied.stage or "", tallied.kind))
+    return sorted(found, key=lambda counted: (counted.at, counted.stage or "", counted.kind))
 
 
 def recent(con: sqlite3.Connection, names: Names, state: StageState, limit: int, stage: str | None) -> Found:
@@ -104,7 +104,7 @@ def _completed(con: sqlite3.Connection, names: Names, numbers: list[int], limit:
     take(
         con.execute(
             f"SELECT {_BARE} FROM events e CROSS JOIN stages s ON s.item = e.item AND s.stage = e.stage"
-            f" WHERE e.cursor > {_NEWEST} - ? AND e.kind = ? AND s.state = 2 ORDER BY e.cursor DESC",
+            f" WHERE e.cursor > {NEWEST} - ? AND e.kind = ? AND s.state = 2 ORDER BY e.cursor DESC",
             (_TAIL, _COMPLETED),
         )
     )

@@ -15,7 +15,6 @@ from treadle.state import (
     AttemptRow,
     Decided,
     Ended,
-    EventRow,
     ItemPhase,
     ItemState,
     ReviewRow,
@@ -53,17 +52,18 @@ class Names:
     """Stage names and their numbers."""
 
     def __init__(self) -> None:
-        self._number: dict[str, int] = {}
+        self.known: dict[str, int] = {}
+        """Numbers that are certain, by name."""
         self._name: dict[int, str] = {}
 
     def read(self, con: sqlite3.Connection) -> None:
         """Learn what is stored; other processes may have added some."""
         for number, name in con.execute("SELECT id, name FROM names"):
-            self._number[name], self._name[number] = number, name
+            self.known[name], self._name[number] = number, name
 
     def number(self, con: sqlite3.Connection, name: str) -> int:
         """The number of a name, given now if need be; called inside a write transaction."""
-        known = self._number.get(name)
+        known = self.known.get(name)
         if known is None:
             con.execute("INSERT OR IGNORE INTO names (name) VALUES (?)", (name,))
             # Only kept once it is certain: a transaction that is taken back takes the number with it.
@@ -84,15 +84,45 @@ def read_items(
     con: sqlite3.Connection, names: Names, keys: Sequence[int], *, subtasks: bool = True, stage: str | None = None
 ) -> dict[int, ItemState | StoreCorrupt]:
     """Items by their numbers, in that order; an error in place of one that cannot be read. With ``stage``, only its row."""
-    wanted = json.dumps(keys)
+    found = _bare_items(con, keys)
+    _read_rows(con, names, keys, found, subtasks=subtasks, stage=stage)
+    return found
+
+
+def read_claimed(con: sqlite3.Connection, names: Names, keys: Sequence[int]) -> dict[int, ItemState | StoreCorrupt]:
+    """The same of items that have just been claimed.
+
+    Whoever writes of an item has claimed it, or acts from outside: of one that nobody did that to, there is no more to read.
+    """
+    found = _bare_items(con, keys)
+    touched = [key for key, item in found.items() if isinstance(item, ItemState) and (item.fence > 1 or item.news)]
+    if touched:
+        _read_rows(con, names, touched, found)
+    return found
+
+
+def _bare_items(con: sqlite3.Connection, keys: Sequence[int]) -> dict[int, ItemState | StoreCorrupt]:
+    rows = {row[0]: row for row in con.execute(f"{_ITEM} WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(keys),))}
     found: dict[int, ItemState | StoreCorrupt] = {}
-    rows = {row[0]: row for row in con.execute(f"{_ITEM} WHERE id IN (SELECT value FROM json_each(?))", (wanted,))}
     for key in keys:
         _, identity, payload, phase, priority, urgency, fence, news, added, lost = rows[key]
         found[key] = ItemState(
             identity, payload, key=key, fence=fence, news=news, phase=PHASES[phase], priority=priority, urgency=urgency, added=added,
             lost=lost,
         )  # fmt: skip
+    return found
+
+
+def _read_rows(
+    con: sqlite3.Connection,
+    names: Names,
+    keys: Sequence[int],
+    found: dict[int, ItemState | StoreCorrupt],
+    *,
+    subtasks: bool = True,
+    stage: str | None = None,
+) -> None:
+    wanted = json.dumps(keys)
     only = "" if stage is None else "AND stage = (SELECT id FROM names WHERE name = :stage)"
     rows_of_stages = con.execute(
         f"SELECT * FROM stages WHERE item IN (SELECT value FROM json_each(:items)) {only} ORDER BY item, stage",
@@ -107,7 +137,6 @@ def read_items(
         if isinstance(holder, ItemState):
             review = review_row(names.name(con, number), fields)
             holder.reviews[review.stage] = review
-    return found
 
 
 def take_stages(
@@ -224,18 +253,6 @@ def read_attempts(con: sqlite3.Connection, key: int, stage: str, seq: int | None
         )
         for r in rows
     ]
-
-
-def read_events(con: sqlite3.Connection, after: int, limit: int, item_id: str | None) -> list[tuple[int, int, str, EventRow]]:
-    """Events with cursor, time and item."""
-    only = "" if item_id is None else " AND e.item = (SELECT id FROM items WHERE key = :item)"
-    rows = con.execute(
-        "SELECT e.cursor, e.at, coalesce(i.key, ''), e.kind, n.name, e.subtask, e.attempt, e.data FROM events e"
-        " LEFT JOIN items i ON i.id = e.item LEFT JOIN names n ON n.id = e.stage"
-        f" WHERE e.cursor > :after AND (i.id IS NOT NULL OR e.item = 0){only} ORDER BY e.cursor LIMIT :limit",
-        {"after": after, "limit": limit, "item": item_id},
-    )
-    return [(cursor, at, key, EventRow(KINDS[kind], *rest)) for cursor, at, key, kind, *rest in rows]
 
 
 def shape_of(definition: str) -> Shape:

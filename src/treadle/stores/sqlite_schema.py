@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from stat import S_ISDIR
+from typing import TypeVar
 
 from treadle.errors import StoreCorrupt, StoreError, StoreFull, StoreUnavailable
 from treadle.stores.filesystem import refused_as_network
+from treadle.stores.forks import INSTEAD, is_inherited
 from treadle.stores.sqlite_migrating import check_version, migrate
 
-_PATIENCE = 30.0
-"""Seconds to wait for another process that opens the same file."""
+T = TypeVar("T")
 
-_HEADER = b"SQLite format 3\x00"
+_PATIENCE = 30.0
+"""Seconds to wait for another process that is in the way of reading, or opens the same file."""
+
 _KINDS: dict[int, type[StoreError]] = {
     sqlite3.SQLITE_FULL: StoreFull,
     sqlite3.SQLITE_CORRUPT: StoreCorrupt,
@@ -26,16 +31,42 @@ _KINDS: dict[int, type[StoreError]] = {
     sqlite3.SQLITE_IOERR: StoreUnavailable,
     sqlite3.SQLITE_BUSY: StoreUnavailable,
     sqlite3.SQLITE_LOCKED: StoreUnavailable,
+    sqlite3.SQLITE_PROTOCOL: StoreUnavailable,
 }
 
-
-_PASSING = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+_HELD = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_PROTOCOL})
+_PASSING = _HELD | {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_LOCKED}
 """Faults of a disk or a lock, which may be over a moment later."""
+
+
+def is_held(error: sqlite3.Error) -> bool:
+    """Whether another process has the lock."""
+    return _code(error) in _HELD
+
+
+def _code(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def waiting(act: Callable[[], T], seconds: float = _PATIENCE) -> T:
+    """What ``act`` returns, which begins a transaction and may be done again if nothing came of it.
+
+    A process that is stopped in the instant in which it takes its place in the log's index keeps all others from reading,
+    and so from writing too. SQLite looks for ten seconds then, whatever its busy timeout, and gives up with SQLITE_PROTOCOL.
+    """
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return act()
+        except sqlite3.OperationalError as error:
+            if _code(error) != sqlite3.SQLITE_PROTOCOL or time.monotonic() >= until:
+                raise
+            time.sleep(0.01)
 
 
 def mapped(error: sqlite3.Error, path: str) -> StoreError:
     """Our error for one of SQLite's."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    code = _code(error)
     if code == 0 and "decode" in str(error):
         code = sqlite3.SQLITE_CORRUPT
     if code == sqlite3.SQLITE_ERROR and str(error).startswith("no such"):
@@ -57,6 +88,18 @@ def mapping_errors(path: str) -> Iterator[None]:
         raise StoreCorrupt(f"store {path}: something in it cannot be read ({type(error).__name__}: {error})") from error
 
 
+@contextmanager
+def opening(path: str) -> Iterator[None]:
+    """``mapping_errors``; and what was no database from the beginning is told so."""
+    with mapping_errors(path):
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            if _code(error) == sqlite3.SQLITE_NOTADB:
+                raise StoreCorrupt(f"{path} is no SQLite database; name another file for the store") from error
+            raise
+
+
 def connect(path: str, *, read_only: bool = False) -> sqlite3.Connection:
     """A connection in which every transaction is explicit."""
     if path == ":memory:":
@@ -76,19 +119,23 @@ def open_file(path: str) -> sqlite3.Connection:
     if path != ":memory:":
         if reason := refused_as_network(path):
             raise StoreUnavailable(reason)
-        _check_file(path)
-    with mapping_errors(path):
+        _make_file(path)
+    with opening(path):
         con = connect(path)
         try:
-            check_version(con, path)
-            if path != ":memory:":
-                _use_wal(con)
-            prepare(con)
-            migrate(con, path)
+            waiting(lambda: _make_ready(con, path))
         except BaseException:
             con.close()
             raise
     return con
+
+
+def _make_ready(con: sqlite3.Connection, path: str) -> None:
+    check_version(con, path)
+    if path != ":memory:":
+        _use_wal(con)
+    prepare(con)
+    migrate(con, path)
 
 
 def prepare(con: sqlite3.Connection) -> None:
@@ -107,30 +154,40 @@ def _use_wal(con: sqlite3.Connection) -> None:
         try:
             con.execute("PRAGMA journal_mode=WAL")
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+            if not is_held(error) or time.monotonic() > until:
                 raise
             time.sleep(0.01)
 
 
-def _check_file(path: str) -> None:
-    """There is a file, made now if need be, and it is no other kind of file."""
+def _make_file(path: str) -> None:
+    """There is a file, made now if need be."""
     try:
-        check_header(path)
+        check_file(path)
     except FileNotFoundError:
         try:
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+            # Only if it is new: see ``check_file``.
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        except FileExistsError:
+            return
         except OSError as error:
             raise StoreUnavailable(f"store {path} cannot be made: {error.strerror}") from error
 
 
-def check_header(path: str) -> None:
-    """Return if the file is empty or begins as a database does; ``FileNotFoundError`` if there is none."""
+def check_file(path: str) -> None:
+    """Return if there may be a database; ``FileNotFoundError`` if there is nothing.
+
+    The file is not opened for that. Where a process closes any handle of a file, POSIX takes all of its locks on that file
+    away, those of SQLite's connections too: another process would then take itself for the last user, and remove the log
+    that is still written to.
+    """
     try:
-        with Path(path).open("rb") as file:
-            head = file.read(len(_HEADER))
+        found = Path(path).stat()
     except FileNotFoundError:
         raise
     except OSError as error:
         raise StoreUnavailable(f"store {path} cannot be opened: {error.strerror}") from error
-    if head and head != _HEADER:
-        raise StoreCorrupt(f"{path} is no SQLite database; name another file for the store")
+    if is_inherited(found):
+        raise StoreUnavailable(f"store {path} was open when this process was forked; {INSTEAD}")
+    problem = errno.EISDIR if S_ISDIR(found.st_mode) else 0 if os.access(path, os.R_OK) else errno.EACCES
+    if problem:
+        raise StoreUnavailable(f"store {path} cannot be opened: {os.strerror(problem)}")

@@ -8,23 +8,15 @@ worker is gone and which waits for nothing (``decide.presume``).
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-from treadle.state import EventRow, ItemState, StageRow, StageState, Transition
+from treadle.state import Change
 from treadle.stores.undo import Undo
-
-_RUNNING = StageState.RUNNING
 
 PATIENCE = 0.1
 """Seconds: after so long a start is written at the next occasion, which is as long away at most."""
 
-
-class Start(NamedTuple):
-    """The first attempt at a stage has begun; ``row`` and ``event`` say so, and are not stored yet."""
-
-    state: ItemState
-    row: StageRow
-    event: EventRow
+Start = Change
+"""An item and the change with which the first attempt at a stage has begun; its last row and its last event say so, and are not
+stored yet."""
 
 
 class Starts:
@@ -53,20 +45,9 @@ class Starts:
         return [start for key, start in self._seen.items() if before.get(key) is start]
 
     def hold(self, start: Start) -> None:
-        """Let it wait."""
-        self.undo.put(self._held, start.state.key, start)
+        """Let it wait, in the place of the item's last one."""
+        self.undo.put(self._held, start[0].key, start)
 
-    def drop(self, start: Start) -> None:
-        """It waits no more."""
-        self.undo.drop(self._held, start.state.key)
-
-
-def start_in(state: ItemState, change: Transition) -> Start | None:
-    """The start in a change that may wait: the only one, and of a stage that nothing is stored of."""
-    starts = change.starts
-    if len(starts) != 1 or starts[0][1] is not None:
-        return None
-    row, event = change.stages[-1], change.events[-1]
-    if row.state is not _RUNNING or row.attempt != 1 or event.attempt != 1 or row.fan_out or row.stage in state.stored:
-        return None
-    return Start(state, row, event) if row.stage == event.stage == starts[0][0] else None
+    def drop(self, key: int) -> None:
+        """That item's start waits no more."""
+        self.undo.drop(self._held, key)

@@ -10,34 +10,46 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import accumulate, chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from treadle.errors import StoreError, StoreFull, StoreUnavailable
-from treadle.state import ItemState, Transition
+from treadle.state import Change
 from treadle.stores.sqlite_locks import lock_holder
 from treadle.stores.sqlite_proof import Marks, Query, read_back, trace_of
-from treadle.stores.sqlite_schema import mapped
+from treadle.stores.sqlite_schema import is_held, mapped, waiting
 from treadle.stores.sqlite_starts import PATIENCE, Start, Starts
 
 log: logging.Logger = logging.getLogger("treadle.store")
 
 _MAX_BATCH = 2_000
+"""Changes and acts a transaction."""
+_WAKES = 250
+"""How many changes that waited for a transaction go on before the event loop gets to something else; all at once would hold it up for longer
+than the transaction itself (``make bench``, lag), and smaller transactions would write the same pages again and again."""
 _SLOW = 0.02
 """Seconds: where transactions take longer than this, they leave the event loop for a thread."""
 _LOCK_WAIT_MS = 60_000
 _WAL_LIMIT = 32 * 1024 * 1024
 _ROWS_A_CHECKPOINT = 100_000
+_TRANSACTIONS_A_CHECKPOINT = 500
+"""After so much the length of the log is looked at. A transaction of a few rows takes about 50 kB of it: the pages that they are in."""
 
 _RETRY_AFTER = 0.25
 """Seconds until changes that a full or failing disk refused are tried again."""
 
 
-class _Again:
-    """In place of a result: a change that may work later, when the disk has room or the lock is free."""
+class _Later(NamedTuple):
+    """In place of a result: changes that may work later, when the disk has room or the lock is free."""
+
+    results: list[Any]
+    """Of several changes, those of the first of them, which are through."""
+    rest: Sequence[Change]
 
 
-_AGAIN = _Again()
+_AGAIN = _Later([], ())
+"""All of them."""
 
 
 class _Unsettled(Exception):
@@ -45,10 +57,10 @@ class _Unsettled(Exception):
 
 
 Act = Callable[[sqlite3.Connection], Any]
-Change = tuple[ItemState, Transition]
 WriteChanges = Callable[[sqlite3.Connection, Sequence[Change]], list[Exception | None]]
 WriteStarts = Callable[[sqlite3.Connection, Sequence[Start]], None]
-_Entry = tuple[Act | None, Change | None, "asyncio.Future[Any]"]
+_Entry = tuple[Act | None, Sequence[Change], "asyncio.Future[Any]"]
+"""An act, or changes: of several, an error or ``None`` for each is the result."""
 
 
 class Writer:
@@ -72,36 +84,47 @@ class Writer:
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop
+        self._crowd = 0
+        """Changes in the queue that were handed over together; 0 tells that an entry is one change."""
         self._slow = False
         self._full = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="treadle-writer")
         self._lock = threading.Lock()
         self._checkpointed = 0
+        """How many rows had been changed when the log was looked at last."""
+        self._transactions = 0
+        """How many there have been since."""
         self._marks = Marks()
         self._waiting = False
         self._closing = False
+        self._patience: int | None = None
 
     def act(self, act: Act) -> asyncio.Future[Any]:
         """What ``act`` returns, when the transaction that it ran in is durable."""
-        return self._put(act, None)
+        return self._put(act, ())
 
     def change(self, change: Change) -> asyncio.Future[Any]:
         """Done when the change is durable."""
-        return self._put(None, change)
+        return self._put(None, (change,))
 
-    def _put(self, act: Act | None, change: Change | None) -> asyncio.Future[Any]:
+    def changes(self, changes: Sequence[Change]) -> asyncio.Future[Any]:
+        """An error or ``None`` for each of several changes, when they are durable."""
+        self._crowd += len(changes)
+        return self._put(None, changes)
+
+    def _put(self, act: Act | None, changes: Sequence[Change]) -> asyncio.Future[Any]:
         if not self._scheduled:
             self._scheduled = True
             self._loop = asyncio.get_running_loop()  # a system call before Python 3.12: once a batch is enough
             self._loop.call_soon(self._flush, self._loop)
-        future: asyncio.Future[Any] = self._loop.create_future()
-        self._queue.append((act, change, future))
+        future: asyncio.Future[Any] = asyncio.Future(loop=self._loop)
+        self._queue.append((act, changes, future))
         return future
 
     def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
-        batch, self._queue = self._queue[:_MAX_BATCH], self._queue[_MAX_BATCH:]
-        if not batch:
-            return  # Closing has written what this was called for.
+        if self._closing or not self._queue:
+            return  # Closing writes what this was called for.
+        batch, self._queue = self._next_batch()
         rest: Callable[[], Sequence[Any]] = partial(self._in_thread, batch)
         if not self._slow:
             try:
@@ -115,29 +138,60 @@ class Writer:
         pending = loop.run_in_executor(self._thread, rest)
         pending.add_done_callback(lambda done: self._settle(batch, done.result(), loop))
 
+    def _next_batch(self) -> tuple[list[_Entry], list[_Entry]]:
+        """What the next transaction takes, and what it leaves for the one after it."""
+        queue, end = self._queue, _MAX_BATCH
+        if self._crowd:
+            sizes = accumulate(len(changes) or 1 for _, changes, _ in queue)
+            end = next((place for place, size in enumerate(sizes, 1) if size >= _MAX_BATCH), len(queue))
+            self._crowd = sum(len(changes) for _, changes, _ in queue[end:])
+        return queue[:end], queue[end:]
+
     def _at_once(self, batch: Sequence[_Entry]) -> Sequence[Any] | None:
-        self._con.execute("PRAGMA busy_timeout=0")
+        self._be_patient(0)
         return self._transact(batch, on_loop=True)
 
+    def _be_patient(self, milliseconds: int) -> None:
+        """Wait so long for another process that has the lock."""
+        if milliseconds != self._patience:
+            self._patience = milliseconds
+            self._con.execute(f"PRAGMA busy_timeout={milliseconds}")
+
     def _settle(self, batch: Sequence[_Entry], results: Sequence[Any], loop: asyncio.AbstractEventLoop) -> None:
-        again: list[_Entry] = []
-        for entry, result in zip(batch, results, strict=True):
+        self._wake(batch, results, 0, [], loop)
+
+    def _wake(
+        self, batch: Sequence[_Entry], results: Sequence[Any], begin: int, again: list[_Entry], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        """Tell those from ``begin`` on what became of their writes, some now and the others a moment later."""
+        end, woken = begin, 0
+        for entry, result in zip(batch[begin : begin + _WAKES], results[begin : begin + _WAKES], strict=True):
             future = entry[2]
+            end += 1
             if result is None:
                 if not future.done():
                     future.set_result(None)
-            elif result is _AGAIN and not self._closing:
+            elif isinstance(result, _Later) and not self._closing:
                 # Even if nobody waits for it any more: later changes build on it.
-                again.append(entry)
+                again.append(entry if result is _AGAIN else (None, result.rest, _joined(result, future, loop)))
             elif future.done():
                 continue
-            elif result is _AGAIN:
-                future.set_exception(StoreUnavailable(f"store {self._path} was closed before it could be written again"))
+            elif isinstance(result, _Later):
+                future.set_exception(self._closed_before())
             elif isinstance(result, Exception):
                 future.set_exception(result)
             else:
                 future.set_result(result)
-        self._next(again, loop)
+                woken += len(entry[1])
+                if woken >= _WAKES:
+                    break
+        if end < len(batch):
+            loop.call_soon(self._wake, batch, results, end, again, loop)
+        else:
+            self._next(again, loop)
+
+    def _closed_before(self) -> StoreUnavailable:
+        return StoreUnavailable(f"store {self._path} was closed before it could be written again")
 
     def _look_at_starts(self) -> None:
         self._timer = None
@@ -147,6 +201,11 @@ class Writer:
 
     def _next(self, again: list[_Entry], loop: asyncio.AbstractEventLoop) -> None:
         """Write what waits, if anything does; what has to be tried again after a while and before all others."""
+        if self._closing:
+            for _, _, future in again:
+                if not future.done():
+                    future.set_exception(self._closed_before())
+            return
         if self._starts and self._timer is None:
             self._timer = loop.call_later(PATIENCE, self._look_at_starts)
         if bool(again) is not self._waiting:
@@ -165,7 +224,7 @@ class Writer:
             self._scheduled = False
 
     def _in_thread(self, batch: Sequence[_Entry]) -> Sequence[Any]:
-        self._con.execute(f"PRAGMA busy_timeout={_LOCK_WAIT_MS}")
+        self._be_patient(_LOCK_WAIT_MS)
         if self._full:
             # A log that has been moved into the file begins anew, in the room that it has.
             self._full = False
@@ -189,7 +248,7 @@ class Writer:
         self._full = self._full or isinstance(error, StoreFull)
         self._slow = self._slow or self._full
         waits = error.may_pass and not self._closing
-        return [_AGAIN if waits and change is not None else error for _, change, _ in batch]
+        return [_AGAIN if waits and changes else error for _, changes, _ in batch]
 
     def _roll_back(self) -> None:
         self._undo.undo()
@@ -197,18 +256,20 @@ class Writer:
             self._con.execute("ROLLBACK")
 
     def _transact(self, batch: Sequence[_Entry], *, on_loop: bool = False) -> Sequence[Any] | None:
-        """A result or an exception for each entry; ``None`` if another process has the lock.
+        """A result or an exception for each entry; ``None`` if another process has the lock, or a thread must see to it.
 
         Raises:
             _Unsettled: nobody knows what became of it, and ``on_loop`` is no place to find out.
         """
         began = time.perf_counter()
         con = self._con
+        self._transactions += 1
+        results: list[Any] | None
         with self._lock:
             try:
-                con.execute("BEGIN IMMEDIATE")
+                waiting(lambda: con.execute("BEGIN IMMEDIATE"), 0 if on_loop else _LOCK_WAIT_MS / 1000)
             except sqlite3.Error as error:
-                if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+                if is_held(error):
                     self._slow = True
                     return None
                 return self._refused(batch, mapped(error, self._path))
@@ -222,21 +283,45 @@ class Writer:
                 return self._refused(batch, mapped(error, self._path))
             except Exception as error:  # noqa: BLE001 - told to whoever waits for the write
                 self._roll_back()
-                results = [_told(error, self._path)]
+                results = None if len(batch) > 1 or len(batch[0][1]) > 1 else [_told(error, self._path)]
             except BaseException:
                 self._roll_back()
                 raise
             else:
                 results = self._commit(batch, results, proof, on_loop=on_loop)
-        if len(results) < len(batch):
-            # Something in the batch cannot be stored: alone, each speaks for itself.
-            return [result for entry in batch for result in self._transact([entry]) or [self._locked()]]
+        if results is None:
+            # Something in it cannot be stored. That each is tried alone may take a while: a thread has it.
+            return None if on_loop else self._one_by_one(batch)
         self._slow = time.perf_counter() - began > _SLOW or self._wal_is_long()
+        return results
+
+    def _one_by_one(self, batch: Sequence[_Entry]) -> list[Any]:
+        """A transaction each, so that every one speaks for itself. From the first that has to wait on, all changes wait."""
+        results: list[Any] = []
+        waits = False
+        for act, changes, future in batch:
+            told: list[Any] = []
+            alone: list[_Entry] = [(act, (change,), future) for change in changes]
+            for one in alone or [(act, changes, future)]:
+                told += [_AGAIN] if waits else self._transact([one]) or self._refused([one], self._locked())
+                waits = waits or told[-1] is _AGAIN
+            if len(changes) > 1:
+                done = told.index(_AGAIN) if _AGAIN in told else len(told)
+                results.append(told if done == len(told) else _Later(told[:done], changes[done:]))
+            elif told[0] is _AGAIN and not changes:
+                results.append(StoreUnavailable(f"store {self._path}: it cannot be written now"))
+            else:
+                results.append(told[0])
         return results
 
     def _proof(self, batch: Sequence[_Entry], results: Sequence[Any]) -> Query | None:
         """What will tell that this transaction took place, should its COMMIT fail."""
-        written = (change for (_, change, _), result in zip(batch, results, strict=True) if change is not None and result is None)
+        written = (
+            change
+            for (_, changes, _), result in zip(batch, results, strict=True)
+            for change, refused in zip(changes, result if len(changes) > 1 else (result,), strict=False)
+            if refused is None
+        )
         return trace_of(written) or self._marks.leave(self._con)
 
     def _commit(self, batch: Sequence[_Entry], results: list[Any], proof: Query | None, *, on_loop: bool) -> list[Any]:
@@ -260,6 +345,7 @@ class Writer:
         while True:
             try:
                 self._con, took_place = read_back(self._con, self._path, proof)
+                self._patience = None
             except sqlite3.Error as error:
                 log.warning("store %s: cannot be read back yet: %s", self._path, error)
                 if time.monotonic() > until:
@@ -275,18 +361,25 @@ class Writer:
 
     def _run(self, batch: Sequence[_Entry]) -> list[Any]:
         results: list[Any] = []
-        changes: list[Change] = []
-        for act, change, _ in batch:
-            if change is not None:
-                changes.append(change)
-                continue
+        together: list[Sequence[Change]] = []
+        for act, changes, _ in batch:
             if changes:
-                results += self._write_changes(self._con, changes)
-                changes = []
+                together.append(changes)
+                continue
+            results += self._together(together)
+            together = []
             results.append(self._alone(act))
-        if changes:
-            results += self._write_changes(self._con, changes)
-        return results
+        return results + self._together(together)
+
+    def _together(self, many: Sequence[Sequence[Change]]) -> list[Any]:
+        if not many:
+            return []
+        together = list(chain.from_iterable(many))
+        told = self._write_changes(self._con, together)
+        if len(together) == len(many):
+            return told
+        refused = iter(told)
+        return [next(refused) if len(changes) == 1 else list(islice(refused, len(changes))) for changes in many]
 
     def _alone(self, act: Act | None) -> Any:
         """An act that fails takes back only what it wrote itself."""
@@ -305,12 +398,13 @@ class Writer:
         return result
 
     def _wal_is_long(self) -> bool:
-        """Whether it is time for a thread to look at the log: judged by rows, since asking the disk could block the loop."""
-        return self._con.total_changes - self._checkpointed > _ROWS_A_CHECKPOINT
+        """Whether it is time for a thread to look at the log; asking the disk could block the loop."""
+        rows = self._con.total_changes - self._checkpointed
+        return rows > _ROWS_A_CHECKPOINT or self._transactions > _TRANSACTIONS_A_CHECKPOINT
 
     def _checkpoint(self) -> None:
         """Move the log into the file, holding the writer's lock; readers in the way put it off."""
-        self._checkpointed = self._con.total_changes
+        self._checkpointed, self._transactions = self._con.total_changes, 0
         if _wal_size(self._path) > _WAL_LIMIT:
             with self._lock:
                 self._truncate_log()
@@ -318,16 +412,19 @@ class Writer:
     def _truncate_log(self) -> None:
         """Do what can be done now: a log that stays is read by whoever opens the file next."""
         try:
-            self._con.execute("PRAGMA busy_timeout=0")
+            self._be_patient(0)
             self._con.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except sqlite3.Error as error:
             log.warning("store %s: its log could not be moved into the file: %s", self._path, error)
 
-    def close(self) -> None:
-        """Write what waits, then close."""
+    def end(self) -> None:
+        """From now on the event loop writes nothing: what waits is written by ``close``, in whatever thread that is called."""
         self._closing = True
         if self._timer is not None:
             self._timer.cancel()
+
+    def close(self) -> None:
+        """Write what waits, then close; ``end`` was called before."""
         self._thread.shutdown(wait=True)
         if self._queue:
             results = self._transact(self._queue)
@@ -339,6 +436,20 @@ class Writer:
             if self._path != ":memory:" and self._con.total_changes:
                 self._truncate_log()
             self._con.close()
+
+
+def _joined(first: _Later, whole: asyncio.Future[Any], loop: asyncio.AbstractEventLoop) -> asyncio.Future[Any]:
+    """A future for the rest of several changes, with which the whole will be done."""
+    rest: asyncio.Future[Any] = loop.create_future()
+
+    def join(rest: asyncio.Future[Any]) -> None:
+        count, error = len(first.rest), rest.exception()
+        later = [error] * count if error is not None else rest.result() if count > 1 else [rest.result()]
+        if not whole.done():
+            whole.set_result(first.results + later)
+
+    rest.add_done_callback(join)
+    return rest
 
 
 def _told(error: Exception, path: str) -> StoreError:

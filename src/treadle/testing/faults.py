@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from treadle.definition import Definition
-from treadle.errors import StoreUnavailable
+from treadle.errors import StoreUnavailable, TreadleError
 from treadle.event import WorkflowEvent
-from treadle.state import AttemptRow, ItemState, Mode, StageRow, StageState, Transition
+from treadle.state import AttemptRow, Change, ItemState, Mode, StageRow, StageState, Transition
 from treadle.store import (
     Children,
     Claimed,
@@ -42,7 +42,7 @@ class Fault:
     """What happens to some calls.
 
     Args:
-        call: the method's name, such as ``commit``.
+        call: the method's name, such as ``commit`` (or ``commit_all``, for items that go through a batch together).
         first, times: the first call it happens to, counted from 1 since the fault was planned; and to how many.
         error: what the call raises; ``None``: nothing.
         after: whether the call takes effect before it raises, as when an answer is lost.
@@ -150,6 +150,12 @@ class FaultyStore(StateStore):
 
     def commit(self, state: ItemState, change: Transition) -> Awaitable[None]:
         return self._through("commit", lambda: self._store.commit(state, change))
+
+    async def commit_all(self, changes: Sequence[Change]) -> list[TreadleError | None]:
+        try:
+            return await self._through("commit_all", lambda: self._store.commit_all(changes))
+        except TreadleError as error:
+            return [error] * len(changes)
 
     async def revise(self, item_id: str, change: Callable[[ItemState], Transition], *, create: bool = False) -> None:
         await self._through("revise", lambda: self._store.revise(item_id, change, create=create))
