@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -59,6 +60,16 @@ class Bench:
         process = self._nursery.start(folder / "errors", *words, twists=twists)
         self._born.append(process)
         return process
+
+    def let_work(self, side: Path, longest: float) -> None:
+        """Until a moment by chance: of a worker's beginning, which takes so many seconds, or when it has done so much."""
+        if self.chance.random() < 0.3:
+            time.sleep(self.chance.uniform(0, longest))
+            return
+        size = side.stat().st_size if side.exists() else 0
+        goal, end = size + self.chance.randrange(1, 1_500), time.monotonic() + longest + 1
+        while time.monotonic() < end and (not side.exists() or side.stat().st_size < goal):
+            time.sleep(0.0005)
 
     def close(self) -> None:
         """All its processes have ended."""

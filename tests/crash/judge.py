@@ -54,6 +54,12 @@ def faults(store: Path, witness: Witness | None = None, *, ended: bool = False) 
     return found
 
 
+def cursors(store: Path) -> list[int]:
+    """Those of all events, of which a row may be two."""
+    rows = sql(store, "SELECT cursor FROM events UNION ALL SELECT cursor - 1 FROM events WHERE began IS NOT NULL ORDER BY 1")
+    return [row[0] for row in rows]
+
+
 def folded(store: Path) -> dict[tuple[str, str], str | None]:
     """Each stage of each item as the journal alone tells it."""
     rows = sql(
@@ -100,3 +106,25 @@ def events(store: Path, kind: str) -> list[dict[str, object]]:
     """What the events of that kind tell, in order."""
     number = [kind.value for kind in KINDS].index(kind)
     return [json.loads(row[0] or "{}") for row in sql(store, "SELECT data FROM events WHERE kind = ? ORDER BY cursor", number)]
+
+
+def decisions(store: Path) -> dict[str, tuple[str, str]]:
+    """What was decided of each item, and by whom."""
+    query = "SELECT i.key, r.decision, r.reviewer FROM reviews r JOIN items i ON i.id = r.item WHERE r.decision IS NOT NULL"
+    return {item: (decision, reviewer) for item, decision, reviewer in sql(store, query)}
+
+
+def half_decided(store: Path, stage: str) -> list[str]:
+    """Decisions about the stage that do not stand everywhere alike, or were made twice."""
+    became = {"approve": "completed", "reject": "failed", None: "awaiting_review"}
+    number = [kind.value for kind in KINDS].index("review_decided")
+    query = "SELECT i.key, count(*) FROM events e JOIN items i ON i.id = e.item WHERE e.kind = ? GROUP BY 1"
+    told, made = dict(sql(store, query, number)), decisions(store)
+    found = []
+    for item, state in sql(store, "SELECT item_id, state FROM stage_statuses WHERE stage = ?", stage):
+        decision = made.get(item, (None, ""))[0]
+        if (state, told.get(item, 0)) != (became[decision], int(decision is not None)):
+            found.append(
+                f"of {item} was decided {decision}, it is {state}, and the journal tells of {told.get(item, 0)} decisions"
+            )
+    return found

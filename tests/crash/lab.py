@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from treadle.stores.sqlite_schema import waiting
+
 T = TypeVar("T")
 
 ROOT = Path(__file__).parents[2]
@@ -74,7 +76,7 @@ def sql(path: Path, query: str, *values: object) -> list[tuple[Any, ...]]:
     """Rows of a store, read from outside."""
     con = sqlite3.connect(path, timeout=30)
     try:
-        return con.execute(query, values).fetchall()
+        return waiting(lambda: con.execute(query, values).fetchall())
     finally:
         con.close()
 
@@ -82,6 +84,15 @@ def sql(path: Path, query: str, *values: object) -> list[tuple[Any, ...]]:
 def states(path: Path, stage: str) -> dict[str, str]:
     """The state of that stage by item."""
     return dict(sql(path, "SELECT item_id, state FROM stage_statuses WHERE stage = ?", stage))
+
+
+def stands(pid: int) -> bool:
+    """Whether all threads of the process are stopped, or it has ended; the first may be before the one that holds a lock."""
+    try:
+        threads = [(thread / "stat").read_text() for thread in Path(f"/proc/{pid}/task").iterdir()]
+    except OSError:
+        return False  # a thread ended meanwhile
+    return all(told.rpartition(")")[2].split()[0] in "TZ" for told in threads)
 
 
 def check_invariants(path: Path) -> None:
@@ -92,7 +103,7 @@ def check_invariants(path: Path) -> None:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether somebody holds the store's write lock at this moment."""
+    """Whether somebody keeps others from writing to the store at this moment."""
     con = sqlite3.connect(path, isolation_level=None, timeout=0)
     try:
         con.execute("BEGIN IMMEDIATE")
@@ -168,9 +179,7 @@ class Forked:
     def stop(self) -> bool:
         """Whether it stands still, and has not ended before; the signal alone would take effect a moment later."""
         os.kill(self.pid, signal.SIGSTOP)
-        return (
-            until(lambda: Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] in "TZ") and self.code is None
-        )
+        return until(lambda: stands(self.pid)) and self.code is None
 
     def kill(self) -> bool:
         """It has ended; whether that was our doing."""

@@ -136,7 +136,7 @@ def test_same_size_other_bytes_are_found_when_doctor_looks_deep(path: Path) -> N
     file = file_of(path, "i1")
     file.write_bytes(file.read_bytes().replace(b"x", b"y", 1))
     assert problems(path, "artefacts") == []
-    assert problems(path, "artefacts", deep=True) == ["1 large artefacts are missing or altered: 'i1' (make)"]
+    assert problems(path, "artefacts", deep=True) == ["1 large artefact is missing or altered: 'i1' (make)"]
 
 
 async def test_a_backup_takes_them_along(path: Path, tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_files_that_belong_to_nobody_are_told_and_pruned(path: Path) -> None:
     con = ArtefactFiles.of(path)
     (con.folder / "ab").mkdir(exist_ok=True)
     (con.folder / "ab" / ("c" * 62)).write_text("lonely")
-    assert problems(path, "orphans") == ["1 files of artefacts belong to no item"]
+    assert problems(path, "orphans") == ["1 artefact file belongs to no item"]
     assert ran(*treadle("prune", "--older", "1d", "--store", path)).returncode == 0
     assert problems(path, "orphans") == []
     assert len(list(con.digests())) == 3

@@ -1,6 +1,6 @@
 """Decisions of several processes on one file: one winner each, the loser told who and what, nothing acknowledged lost.
 
-``TREADLE_RACES`` sets how many races are run; without it as many as fit in about 6 seconds.
+``TREADLE_RACES`` sets how many races are run; without it 10,000 in the long version, else as many as fit in about 6 seconds.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.crash.bench import Tally
+from tests.crash.lab import LONG
 from treadle import Engine, Inbox, ReviewPolicy, Workflow, open_store
 
-RACES = int(os.environ.get("TREADLE_RACES", "0"))
+RACES = int(os.environ.get("TREADLE_RACES", "10000" if LONG else "0"))
 SECONDS = 6.0
 ROUND = 250
 PEOPLE = ("ann", "bo", "cy", "di")
@@ -138,11 +140,10 @@ def stored(path: Path) -> dict[str, tuple[str, str, str | None]]:
     return {key: (decision, reviewer, edited) for key, decision, reviewer, edited, _ in rows}
 
 
+@pytest.mark.promise("of four people who decide at once one wins, and the others are told who and what (races)")
 @pytest.mark.may_block  # the test is a process among others
 @pytest.mark.timeout(600 if RACES else 90)
-def test_of_all_who_decide_at_once_one_wins_and_the_others_are_told(
-    tmp_path: Path, person: Any, record_property: Callable[[str, object], None]
-) -> None:
+def test_of_all_who_decide_at_once_one_wins_and_the_others_are_told(tmp_path: Path, person: Any, tally: Tally) -> None:
     path = tmp_path / "s.db"
     asyncio.run(asked(path, 0, ROUND))
     people = [person(path, name) for name in PEOPLE]
@@ -173,7 +174,7 @@ def test_of_all_who_decide_at_once_one_wins_and_the_others_are_told(
             won = winners[word["item"]]
             assert WON[won["what"]].format(won["who"]) in word["told"], word["told"]
     assert len(Counter(word["who"] for word in winners.values())) > 1, "nobody ever raced"
-    record_property("races", races)
+    tally.case(count=races)
     # What was decided is what the item goes on with.
     asyncio.run(asked(path, 0, 1))
     con = sqlite3.connect(path)
@@ -184,9 +185,10 @@ def test_of_all_who_decide_at_once_one_wins_and_the_others_are_told(
         assert seen.get(item) == expected
 
 
+@pytest.mark.promise("a decision that was acknowledged survives kill -9 (Inbox)")
 @pytest.mark.may_block
 @pytest.mark.timeout(90)
-def test_an_acknowledged_decision_survives_a_kill(tmp_path: Path, person: Any) -> None:
+def test_an_acknowledged_decision_survives_a_kill(tmp_path: Path, person: Any, tally: Tally) -> None:
     path, chance = tmp_path / "s.db", random.Random(7)
     asyncio.run(asked(path, 0, 600))
     for name in PEOPLE:
@@ -207,6 +209,7 @@ def test_an_acknowledged_decision_survives_a_kill(tmp_path: Path, person: Any) -
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
     assert kills > 10, "they were faster than their end"
+    tally.case(count=kills)
     truth, acknowledged = stored(path), [word for word in logged(tmp_path) if word["told"] is None]
     assert len(acknowledged) > 50
     for word in acknowledged:

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests.crash.bench import Bench, Tally
-from tests.crash.judge import faults
+from tests.crash.judge import cursors, faults
 from tests.crash.lab import LONG, Twist, sql, until
 
 pytestmark = [pytest.mark.may_block, pytest.mark.timeout(1800 if LONG else 90)]  # other processes are what is tested
@@ -33,7 +33,7 @@ def followed(bench: Bench, tally: Tally, *twists: Twist) -> None:
     with bench.start(folder, "read", store, seen):
         until(lambda: seen.read_text().endswith(f"\n{last}\n"), 60)
     told = [int(text) for text in seen.read_text().split()]
-    stored = [row[0] for row in sql(store, "SELECT cursor FROM events ORDER BY cursor")]
+    stored = cursors(store)
     if told != stored:
         tally.failures.append(f"{len(set(stored) - set(told))} events missing, {len(told) - len(set(told))} twice")
     tally.case(faults(store, ended=True), count=0)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.crash.bench import Bench, Tally
 from tests.crash.judge import Witness, faults
-from tests.crash.lab import LONG, Twist, sql
+from tests.crash.lab import LONG, Twist, sql, until
 from treadle import Engine, StageState, Workflow, open_store
 
 pytestmark = [pytest.mark.may_block, pytest.mark.timeout(7200 if LONG else 180)]  # other processes are what is tested
@@ -23,34 +22,23 @@ LONGEST = 0.06
 """Seconds after which a worker that is killed in its beginning is killed at the latest."""
 
 
-def killed(bench: Bench, tally: Tally, kills: int, workers: int, *twists: Twist) -> None:
+def killed(bench: Bench, tally: Tally, kills: int, workers: int, *twists: Twist, work: str = "work") -> None:
     """Kill workers of one store after another until there were so many kills or one of them did harm."""
     while tally.cases < kills and not tally.failures:
         folder = bench.folder()
         store, side = folder / "s.db", folder / "side"
         bench.start(folder, "fill", store, ITEMS).finish()
-        crew = [bench.start(folder, "work", store, side, twists=twists) for _ in range(workers)]
+        crew = [bench.start(folder, work, store, side, twists=twists) for _ in range(workers)]
         while tally.cases < kills and _open(store):
-            _let_work(bench, Path(side))
+            bench.let_work(side, LONGEST)
             place = bench.chance.randrange(workers)
             if crew[place].kill():
                 tally.case()
-            crew[place] = bench.start(folder, "work", store, side, twists=twists)
+            crew[place] = bench.start(folder, work, store, side, twists=twists)
         for worker in crew:
             worker.kill()
         bench.start(folder, "finish", store, side, twists=twists).finish(60)
         tally.case(faults(store, Witness(side), ended=True), count=0)
-
-
-def _let_work(bench: Bench, side: Path) -> None:
-    """Until a moment by chance: of the worker's beginning, or when it has done so much."""
-    if bench.chance.random() < 0.3:
-        time.sleep(bench.chance.uniform(0, LONGEST))
-        return
-    size = side.stat().st_size if side.exists() else 0
-    goal, end = size + bench.chance.randrange(1, 1_500), time.monotonic() + 1
-    while time.monotonic() < end and (not side.exists() or side.stat().st_size < goal):
-        time.sleep(0.0005)
 
 
 def _open(store: Path) -> bool:
@@ -69,10 +57,33 @@ def test_of_two_workers_either_may_be_killed(bench: Bench, tally: Tally) -> None
     tally.check()
 
 
+@pytest.mark.promise("an acknowledged write survives kill -9 (a worker in batches)")
+def test_what_came_out_of_a_batch_is_kept(bench: Bench, tally: Tally) -> None:
+    killed(bench, tally, KILLS // 20, 1, work="work_in_batches")
+    tally.check()
+
+
 @pytest.mark.parametrize("twist", ["acknowledge_before_commit", "tell_later"])
 def test_the_lab_would_see(bench: Bench, tally: Tally, twist: str) -> None:
     killed(bench, tally, 300, 1, (twist,))
     assert tally.failures
+
+
+def _die_in_a_stage(bench: Bench, folder: Path) -> None:
+    side = Witness(folder / "side")
+    before = len(side.lines())
+    with bench.start(folder, "held", folder / "s.db", side.path, folder / "gate", 30.0):
+        until(lambda: len(side.lines()) > before)
+
+
+def test_what_only_our_kills_have_failed_comes_to_its_end(bench: Bench) -> None:
+    folder = bench.folder()
+    store, side = folder / "s.db", folder / "side"
+    bench.start(folder, "fill", store, 1).finish()
+    for _ in range(3):
+        _die_in_a_stage(bench, folder)
+    bench.start(folder, "finish", store, side).finish()
+    assert faults(store, Witness(side), ended=True) == []
 
 
 async def test_a_stage_that_was_running_at_the_kill_starts_again_at_once(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.crash.bench import Bench, Tally
 from tests.crash.judge import Witness, events, faults
-from tests.crash.lab import LONG, Forked, Twist, ran, sql, treadle, until
+from tests.crash.lab import LONG, Forked, Twist, ran, sql, stands, treadle, until
 from treadle.clock import now_us
 from treadle.presence import is_gone
 from treadle.stores.sqlite_health import Weight, examine
@@ -104,7 +104,7 @@ def test_a_stopped_writer_is_named_and_waited_for(bench: Bench, tally: Tally, wa
     store = folder / "s.db"
     bench.start(folder, "fill", store, 20).finish()
     stopped = bench.start(folder, "work", store, folder / "side", LEASE, twists=[("stop_in_commit", 4)])
-    until(lambda: Path(f"/proc/{stopped.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+    until(lambda: stands(stopped.pid))
     other = bench.start(folder, "work", store, folder / "other", LEASE, twists=[("elsewhere", "far")])
     # The kernel may pass over a lock while others come and go.
     (told,) = until(lambda: [f for f in examine(str(store), now_us(), is_gone) if f.about == "lock"])
@@ -123,4 +123,27 @@ def test_a_stopped_writer_is_named_and_waited_for(bench: Bench, tally: Tally, wa
     for worker in (stopped, other):
         worker.kill()
     tally.case(faults(store, ended=True))
+    tally.check()
+
+
+@pytest.mark.promise("a process that is stopped where nobody else can read costs time, and no error")
+def test_a_process_in_the_way_of_all_readers_is_waited_for(bench: Bench, tally: Tally) -> None:
+    folder = bench.folder()
+    store, sides = folder / "s.db", [folder / "side", folder / "other"]
+    bench.start(folder, "fill", store, 2_000).finish()
+    crew = [bench.start(folder, "work", store, side, LEASE) for side in sides]
+    until(lambda: any(Witness(side).lines() for side in sides))
+    other = bench.start(folder, "in_the_way", store, folder / "up")
+    until((folder / "up").exists)
+    con = sqlite3.connect(store, timeout=0)
+    for _ in range(2):  # when it gives up for the second time, it has done so for the workers
+        with pytest.raises(sqlite3.OperationalError, match="locking protocol"):
+            con.execute("SELECT 1 FROM items").fetchall()
+    con.close()
+    other.kill()
+    until(lambda: not sql(store, "SELECT 1 FROM items WHERE phase <> 1"), 60)
+    found = [f"worker {n} ended" for n, worker in enumerate(crew) if worker.code is not None]
+    for worker in crew:
+        worker.kill()
+    tally.case(found + faults(store, ended=True))
     tally.check()

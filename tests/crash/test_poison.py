@@ -80,3 +80,17 @@ def test_what_dies_before_its_start_is_written_is_counted(tmp_path: Path) -> Non
     assert sql(store, "SELECT stage, state FROM stage_statuses ORDER BY stage") == [("first", "completed"), ("second", "failed")]
     (row,) = sql(store, "SELECT error FROM stage_statuses WHERE stage = 'second'")
     assert "interrupted 3 times" in str(row[0])
+
+
+@pytest.mark.parametrize("leave", ["limit=1", "rate='100/s'", "when=lambda item: True", "batch=2, batch_wait=0.01, limit=1", ""])
+def test_poison_that_kills_at_once_is_named_however_it_was_let_in(tmp_path: Path, leave: str) -> None:
+    script = tmp_path / "app.py"
+    script.write_text(
+        "import asyncio, os, sys\nfrom treadle import Engine, Workflow, open_store\n"
+        f"flow = Workflow('poison')\n@flow.stage({leave})\nasync def a(given):\n    os._exit(9)\n"
+        "async def main():\n    async with open_store(sys.argv[1]) as s, Engine(flow, s) as e:\n"
+        "        await e.run([{'id': 'x'}])\nasyncio.run(main())\n"
+    )
+    codes = [subprocess.run([sys.executable, script, tmp_path / "s.db"], check=False, timeout=50).returncode for _ in range(4)]
+    assert codes == [9, 9, 9, 0]
+    assert sql(tmp_path / "s.db", "SELECT item_id, state FROM stage_statuses") == [("x", "failed")]

@@ -12,6 +12,8 @@ import pytest
 
 from tests.crash.lab import ran, treadle
 from treadle import Engine, StageStatus, StoreCorrupt, StoreUnavailable, Workflow, open_store, run
+from treadle.clock import now_us
+from treadle.state import Transition
 from treadle.stores.filesystem import ALLOW, network_filesystem
 
 pytestmark = pytest.mark.may_block  # files are made and mounted by the test itself
@@ -80,6 +82,12 @@ async def test_what_would_write_is_refused_with_the_way_out(folder: Path) -> Non
         assert (await store.counts()).items == 1
         with pytest.raises(StoreUnavailable, match="opened for reading only"):
             await store.set_status("x", "body", StageStatus.pending())
+        state = await store.load("x")
+        assert state is not None
+        for number in (1, 2):
+            refused = await store.commit_all([(state, Transition(now_us()))] * number)
+            assert [type(error) for error in refused] == [StoreUnavailable] * number
+            assert "opened for reading only" in str(refused[0])
     with pytest.raises(StoreUnavailable, match="no store at"):
         await open_store(folder / "none.db", read_only=True)
     assert not (folder / "none.db").exists()

@@ -13,11 +13,12 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from treadle import membership, presence, suspects
-from treadle.errors import StoreCorrupt
+from treadle import attempt, engine, executor, membership, presence, suspects
+from treadle.errors import ReviewConflict, StoreCorrupt
 from treadle.event import EventKind
 from treadle.state import ItemState, Transition
-from treadle.stores import sqlite, sqlite_migrating, sqlite_put, sqlite_schema, sqlite_writer
+from treadle.stores import forks, sqlite, sqlite_migrating, sqlite_put, sqlite_schema, sqlite_writer
+from treadle.stores.shared import workflow_event
 
 # strange surroundings
 
@@ -181,6 +182,70 @@ def tell_later() -> None:
     sqlite.SqliteStateStore._write_changes = apart  # type: ignore[method-assign]
 
 
+def decide_in_pieces() -> None:
+    """What a person does is written in one transaction, and the events that tell of it in another."""
+    real = sqlite.SqliteStateStore.revise
+
+    async def revise(self: Any, item_id: str, change: Any, *, create: bool = False) -> None:
+        made: list[Transition] = []
+
+        def silent(state: ItemState) -> Transition:
+            made.append(change(state))
+            return made[0]._replace(events=[])
+
+        await real(self, item_id, silent, create=create)
+        await asyncio.sleep(0.05)
+        await real(self, item_id, lambda _: Transition(made[0].at, events=made[0].events))
+
+    sqlite.SqliteStateStore.revise = revise  # type: ignore[method-assign]
+
+
+def decide_later() -> None:
+    """What a person does is called stored, and written a moment later."""
+    real = sqlite.SqliteStateStore.revise
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def revise(self: Any, *given: Any, **named: Any) -> None:
+        async def later() -> None:
+            await asyncio.sleep(0.1)
+            with contextlib.suppress(ReviewConflict):
+                await real(self, *given, **named)
+
+        tasks.add(asyncio.create_task(later()))
+
+    sqlite.SqliteStateStore.revise = revise  # type: ignore[method-assign]
+
+
+def subscribers_have_queues(size: int) -> None:
+    """Each subscriber has a queue in memory (0: without a bound) in place of the journal; what finds no room is dropped."""
+
+    async def events(self: engine.Engine, after: int = 0, *, follow: bool = False, item_id: Any = None) -> Any:
+        waiting: asyncio.Queue[Any] = asyncio.Queue(size)
+
+        def put(state: ItemState, change: Transition) -> None:
+            for row in change.events:
+                with contextlib.suppress(asyncio.QueueFull):
+                    waiting.put_nowait(workflow_event(1, change.at, state.id, row))
+
+        self.observe(put)
+        while follow:
+            yield await waiting.get()
+
+    engine.Engine.events = events  # type: ignore[method-assign]
+
+
+def subscribers_are_waited_for(seconds: float) -> None:
+    """While somebody follows, each change takes so much longer."""
+    real = engine.Engine._observe
+
+    def observe(self: engine.Engine, state: ItemState, change: Transition) -> None:
+        real(self, state, change)
+        if self._followers:
+            time.sleep(seconds)
+
+    engine.Engine._observe = observe  # type: ignore[method-assign]
+
+
 def no_fence() -> None:
     """A commit is written whoever holds the item."""
     real = sqlite.SqliteStateStore._write_changes
@@ -198,6 +263,41 @@ def wait_on_the_loop() -> None:
     """A lock is waited for where the stages run."""
     sqlite_writer.Writer._at_once = sqlite_writer.Writer._in_thread  # type: ignore[method-assign]
     sqlite_writer.Writer._slow = property(lambda _: False, lambda *_: None)  # type: ignore[assignment]
+
+
+def cancelled_and_waited_for() -> None:
+    """When its time is over, an attempt is cancelled, and waited for however long it takes."""
+
+    async def within_time(self: Any, whole: Any) -> Any:
+        limit = self._stage.timeout
+        try:
+            return await asyncio.wait_for(whole, limit)
+        except TimeoutError:
+            raise TimeoutError(f"timed out after {limit:g} s") from None
+
+    attempt.Call._within_time = within_time  # type: ignore[method-assign]
+
+
+def time_from_the_line() -> None:
+    """An attempt's time begins when it comes into the line for a worker process."""
+    real = executor.Processes.run
+
+    def run(self: Any, job: Any, on_progress: Any, within: Any) -> Any:
+        async def at_once(answer: Any) -> Any:
+            return await answer
+
+        return within(real(self, job, on_progress, at_once))
+
+    executor.Processes.run = run  # type: ignore[method-assign]
+
+
+def forks_go_unseen() -> None:
+    """A child of a fork takes what came with it for its own."""
+
+    def forget() -> None:
+        forks.count, forks._inherited = forks.count - 1, frozenset()
+
+    os.register_at_fork(after_in_child=forget)
 
 
 def together() -> None:
