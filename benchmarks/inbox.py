@@ -8,6 +8,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from treadle import (
     Workflow,
     open_store,
 )
+from treadle.state import AskedBy
 
 REVIEWS = 100_000
 ROUNDS = 200
@@ -98,7 +100,7 @@ class Desk:
             "page of 50 by a rare stage": ReviewFilter(stage="rare"),
             "page of 50 by a rare verdict": ReviewFilter(verdict="uncertain"),
             "page of 50 by a verdict there is none of": ReviewFilter(verdict="rejected"),
-            "page of 50 by who asked": ReviewFilter(asked_by="sample"),  # type: ignore[arg-type]
+            "page of 50 by who asked": ReviewFilter(asked_by=AskedBy.SAMPLE),
             "page of 50 by holder": ReviewFilter(holder="ann"),
             "page of 50 in nobody's hands": ReviewFilter(holder=""),
             "page of 50 by age": ReviewFilter(opened_before=now),
@@ -107,7 +109,7 @@ class Desk:
             "reviews of an item": ReviewFilter(item_id=f"item-{self._count - 1}", is_open=None),
             "open reviews of an item": ReviewFilter(item_id=f"item-{self._count - 1}"),
         }.items():
-            await self._time(name, lambda wanted=wanted: self._inbox.list(wanted, limit=50))  # type: ignore[misc]
+            await self._time(name, partial(self._inbox.list, wanted, limit=50))
         middle = (await self._store_cursor(self._count // 2)) or 0
         await self._time("page of 50 from the middle", lambda: self._inbox.list(after=middle, limit=50))
         await self._time("one review with everything", lambda: self._inbox.show(f"item-{self._some(keep=True)}", "common"))

@@ -35,7 +35,7 @@ class Reader:
             "progress": "/parts/inbox/progress",
             "API, a page of 50": API,
         }.items():
-            await self._time(name, lambda path=path: self._get(path))  # type: ignore[misc]
+            await self._time(name, lambda path=path: self._get(path))
         await self._time("inbox page of one review", lambda: self._get(f"/inbox/{self._some()}"))
         await self._time("next review", lambda: self._get(f"/parts/inbox/review/{self._some()}"))
         await self._time("API, one review", lambda: self._get(f"{API}/{self._some()}"))

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ async def looked_at(path: Path, count: int) -> dict[str, float]:
             "failed items from the middle": lambda: store.page(Filter(phase=ItemPhase.FAILED), middle, 50),
             "last events of an item": lambda: store.events(0, 50, middle),
         }
-        acts |= {name: lambda wanted=wanted: store.page(wanted, None, 50) for name, wanted in filters.items()}  # type: ignore[misc]
+        acts |= {name: partial(store.page, wanted, None, 50) for name, wanted in filters.items()}
         for name, act in acts.items():
             figures[f"W5 {name}, ms"] = await _median_ms(act)
     return figures

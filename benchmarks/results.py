@@ -16,6 +16,7 @@ Figures = Mapping[str, Sequence[float]]
 _ALWAYS_NOISE = 0.05
 """What differs by less than this is never news."""
 _SMALLER_IS_BETTER = (", ms", " ms", "bytes", "memory", "MB", "cost")
+"""Words of figures of which less is better, unless they are rates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,8 @@ class Moved:
     @property
     def is_better(self) -> bool:
         """Whether that is good news."""
-        return (self.after < self.before) == any(word in self.label for word in _SMALLER_IS_BETTER)
+        is_smaller_better = not self.label.endswith("/s") and any(word in self.label for word in _SMALLER_IS_BETTER)
+        return (self.after < self.before) == is_smaller_better
 
     def __str__(self) -> str:
         change = 100 * (self.after / self.before - 1) if self.before else 0.0

@@ -6,8 +6,10 @@ import asyncio
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from burr.core import ApplicationBuilder, State, action
 from burr.integrations.persisters.b_aiosqlite import AsyncSQLitePersister
@@ -16,7 +18,7 @@ STAGES = ("one", "two", "three", "four", "five")
 AT_ONCE = 100
 
 
-def made(name: str):
+def made(name: str) -> Any:
     @action(reads=["n"], writes=[name])
     async def body(state: State) -> State:
         return state.update(**{name: {"n": state["n"]}})
@@ -24,7 +26,7 @@ def made(name: str):
     return body
 
 
-async def move(numbers, persister: AsyncSQLitePersister) -> None:
+async def move(numbers: Iterator[int], persister: AsyncSQLitePersister) -> None:
     for number in numbers:
         application = await (
             ApplicationBuilder()
