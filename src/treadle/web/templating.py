@@ -16,6 +16,8 @@ from treadle.wording import counted
 
 FOLDER = Path(__file__).parent / "templates"
 _KILO = 1000
+_SEEN = "\n\t\u3000"
+"""What is not printable by Python's word, and is laid out by a page as a reader expects."""
 
 
 def _read() -> Mapping[str, str]:
@@ -24,7 +26,12 @@ def _read() -> Mapping[str, str]:
 
 def visible(text: object) -> str:
     """``text`` with what a reader would not see, or be misled by, made visible: control and direction characters."""
-    return "".join(c if c in "\n\t" or c.isprintable() or c == "\u3000" else _picture(c) for c in str(text))
+    told = str(text)
+    if told.isprintable():
+        return told
+    # Each character that occurs is looked at once, however many megabytes there are.
+    hidden = {c for c in set(told) if not c.isprintable() and c not in _SEEN}
+    return told.translate({ord(c): _picture(c) for c in hidden}) if hidden else told
 
 
 def _picture(character: str) -> str:
