@@ -11,6 +11,7 @@ from uuid import UUID
 
 from treadle.artefact import MAX_INLINE
 from treadle.errors import InvalidArtefact, InvalidItem
+from treadle.plain_types import plain_type
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -178,9 +179,21 @@ class Codec:
         self.annotation: Any = annotation
         self._plain = annotation is ANY or annotation is object or _is_plain(annotation)
         self._accepts = _PLAIN.get(annotation) if self._plain else None
-        self._to_plain, self._from_plain = (_same, _same) if self._plain else _converters(annotation)
-        self._is_stable = not self._plain and _json_is_python(annotation)
+        self._exact = None if self._plain else plain_type(annotation)
+        self._to_plain, self._from_plain = self._converters()
+        self._is_stable = self._exact is not None or (not self._plain and _json_is_python(annotation))
         """Whether what was checked once is sure to be read back."""
+
+    def _converters(self) -> tuple[Converter, Converter]:
+        if self._plain:
+            return _same, _same
+        if self._exact is None:
+            return _converters(self.annotation)
+        annotation, is_exact = self.annotation, self._exact.has
+        return (
+            lambda value: value if is_exact(value) else _converters(annotation)[0](value),
+            lambda plain: plain if is_exact(plain) else _converters(annotation)[1](plain),
+        )
 
     def encode(self, value: Any, where: str) -> str:
         """``value`` as JSON text; ``where`` begins the message of what goes wrong.
@@ -213,6 +226,8 @@ class Codec:
         """The JSON schema of these values, for forms and for checks without the type; empty where any value will do."""
         if self._plain:
             return {"type": word} if (word := _SCHEMA_WORDS.get(self.annotation)) is not None else {}
+        if self._exact is not None:
+            return self._exact.schema
         if hasattr(self.annotation, "__struct_fields__"):
             import msgspec
 
@@ -234,6 +249,9 @@ class Codec:
             raise InvalidArtefact(where, _reasons(error)) from error
 
 
+Converter = Callable[[Any], Any]
+
+
 def _same(value: Any) -> Any:
     return value
 
@@ -245,9 +263,6 @@ def _reasons(error: Exception) -> list[str]:
         return [f"value: {error}" if str(error) else f"value: {type(error).__name__}"]
     listed = errors(include_url=False, include_input=False, include_context=False)
     return [f"{'.'.join(map(str, entry['loc'])) or 'value'}: {entry['msg']}" for entry in listed]
-
-
-Converter = Callable[[Any], Any]
 
 
 def _converters(annotation: Any) -> tuple[Converter, Converter]:

@@ -1,0 +1,88 @@
+"""What is known without pydantic is what pydantic would say."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from treadle.codec import Codec
+from treadle.errors import InvalidArtefact
+from treadle.plain_types import plain_type
+
+TYPES: list[Any] = [
+    dict[str, Any], dict[str, int], dict[str, float], dict[str, list[bool]], dict[str, str | None], list[Any], list[int], list[float],
+    list[dict[str, Any]], list[int | str], str | None, int | None, float | None, None | bool, int | float | str, dict[str, int] | None,
+    list[str | None] | dict[str, float],
+]  # fmt: skip
+LEAVES = (
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False) | st.text("ab1 ")
+)
+VALUES = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab1"), inner, max_size=3), max_leaves=6
+)
+
+
+@given(st.sampled_from(TYPES), VALUES)
+def test_a_codec_keeps_and_refuses_what_pydantic_does(annotation: Any, value: Any) -> None:
+    adapter: TypeAdapter[Any] = TypeAdapter(annotation)
+    codec = Codec(annotation)
+    try:
+        expected = adapter.dump_python(adapter.validate_python(value), mode="json")
+    except ValidationError:
+        with pytest.raises(InvalidArtefact):
+            codec.encode(value, "x")
+        return
+    text = codec.encode(value, "x")
+    assert text == json.dumps(expected, ensure_ascii=False, separators=(",", ":"))
+    back = codec.decode(text, "x")
+    assert json.dumps(back) == json.dumps(adapter.validate_json(text)), "1, 1.0 and True are told apart"
+
+
+@pytest.mark.parametrize("annotation", TYPES, ids=str)
+def test_the_schema_is_pydantics(annotation: Any) -> None:
+    found = plain_type(annotation)
+    assert found is not None
+    assert found.schema == TypeAdapter(annotation).json_schema(mode="validation")
+
+
+@pytest.mark.parametrize(
+    "annotation", [tuple[int], dict[int, str], set[int], bytes, list[bytes], dict[str, set[int]] | None], ids=str
+)
+def test_what_is_not_of_json_alone_is_pydantics(annotation: Any) -> None:
+    assert plain_type(annotation) is None
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"), [(dict[str, Any], {1: "x"}), (dict[str, Any], []), (list[int], ["x"]), (str | None, 1)], ids=str
+)
+def test_what_does_not_fit_is_told_by_its_place(annotation: Any, value: Any) -> None:
+    with pytest.raises(InvalidArtefact) as told:
+        Codec(annotation).encode(value, "the artefact")
+    assert "valid" in str(told.value)
+
+
+def test_a_small_pipeline_does_not_load_pydantic() -> None:
+    code = """
+import sys, treadle
+from typing import Any
+from treadle import Workflow
+flow = Workflow("small")
+@flow.stage
+def read(item: dict[str, Any]) -> dict[str, int] | None:
+    return {"n": item["n"]}
+@flow.stage
+async def sum_up(item: dict[str, Any], read: dict[str, int] | None) -> list[int]:
+    return [1]
+report = treadle.run(flow, [{"id": "x", "n": 1}])
+assert report.completed == 1, report
+print("pydantic" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False", done.stderr
