@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -43,6 +44,17 @@ def _called_by_sqlite_store(*_args: object, **_kwargs: object) -> bool:
     """
     caller = sys._getframe(2)  # above this predicate and blockbuster's wrapper
     return fnmatch.fnmatch(caller.f_code.co_filename.replace("\\", "/"), SQLITE_STORE)
+
+
+_TESTS = Path(__file__).parent
+_UNTRACED = {"cli", "crash", "docs", "examples"}
+
+
+@pytest.fixture(autouse=True)
+def few_processes_are_traced(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole commands run without coverage, which takes them half as long again; what they run is measured elsewhere."""
+    if request.node.path.relative_to(_TESTS).parts[0] in _UNTRACED:
+        monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
 
 
 @functools.cache

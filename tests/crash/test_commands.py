@@ -12,7 +12,7 @@ from tests.crash.bench import Bench, Tally
 from tests.crash.judge import Witness, decisions, faults, half_decided
 from tests.crash.lab import LONG, Forked, Twist, sql, until
 
-pytestmark = [pytest.mark.may_block, pytest.mark.timeout(3600 if LONG else 120)]  # other processes are what is tested
+pytestmark = [pytest.mark.may_block, pytest.mark.timeout(3600 if LONG else 300)]  # other processes are what is tested
 
 APP = """
 from pathlib import Path

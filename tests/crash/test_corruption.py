@@ -11,7 +11,7 @@ import pytest
 from tests.crash.bench import Bench, Tally
 from tests.crash.lab import LONG, Twist, until
 
-pytestmark = [pytest.mark.may_block, pytest.mark.timeout(1800 if LONG else 120)]  # other processes are what is tested
+pytestmark = [pytest.mark.may_block, pytest.mark.timeout(1800 if LONG else 300)]  # other processes are what is tested
 
 FILES, AT_ONCE, ITEMS = 1_000 if LONG else 200, 25, 40
 

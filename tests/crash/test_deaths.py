@@ -13,7 +13,7 @@ from tests.crash.bench import Bench, Tally
 from tests.crash.judge import Witness, events, faults
 from tests.crash.lab import LONG, Twist, sql, until
 
-pytestmark = [pytest.mark.may_block, pytest.mark.timeout(1800 if LONG else 120)]  # other processes are what is tested
+pytestmark = [pytest.mark.may_block, pytest.mark.timeout(1800 if LONG else 300)]  # other processes are what is tested
 
 ITEMS = 5
 DAY = 86_400.0

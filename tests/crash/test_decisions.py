@@ -142,7 +142,7 @@ def stored(path: Path) -> dict[str, tuple[str, str, str | None]]:
 
 @pytest.mark.promise("of four people who decide at once one wins, and the others are told who and what (races)")
 @pytest.mark.may_block  # the test is a process among others
-@pytest.mark.timeout(600 if RACES else 90)
+@pytest.mark.timeout(600 if RACES else 300)
 def test_of_all_who_decide_at_once_one_wins_and_the_others_are_told(tmp_path: Path, person: Any, tally: Tally) -> None:
     path = tmp_path / "s.db"
     asyncio.run(asked(path, 0, ROUND))
@@ -187,7 +187,7 @@ def test_of_all_who_decide_at_once_one_wins_and_the_others_are_told(tmp_path: Pa
 
 @pytest.mark.promise("a decision that was acknowledged survives kill -9 (Inbox)")
 @pytest.mark.may_block
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(300)
 def test_an_acknowledged_decision_survives_a_kill(tmp_path: Path, person: Any, tally: Tally) -> None:
     path, chance = tmp_path / "s.db", random.Random(7)
     asyncio.run(asked(path, 0, 600))

@@ -10,7 +10,7 @@ from tests.crash.bench import Bench, Tally
 from tests.crash.judge import Witness, faults
 from tests.crash.lab import LONG, Twist, sql, until
 
-pytestmark = [pytest.mark.may_block, pytest.mark.timeout(900 if LONG else 90)]  # other processes are what is tested
+pytestmark = [pytest.mark.may_block, pytest.mark.timeout(900 if LONG else 300)]  # other processes are what is tested
 
 REFUSED = "read:refused write:refused beat:refused anew:refused to_read:refused"
 

@@ -10,7 +10,7 @@ from tests.crash.bench import Bench, Tally
 from tests.crash.judge import cursors, faults
 from tests.crash.lab import LONG, Twist, sql, until
 
-pytestmark = [pytest.mark.may_block, pytest.mark.timeout(1800 if LONG else 90)]  # other processes are what is tested
+pytestmark = [pytest.mark.may_block, pytest.mark.timeout(1800 if LONG else 300)]  # other processes are what is tested
 
 ITEMS, DEATHS = (7_000, 100) if LONG else (120, 8)
 """Seven events an item."""

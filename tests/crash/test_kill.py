@@ -14,7 +14,7 @@ from tests.crash.judge import Witness, faults
 from tests.crash.lab import LONG, Twist, sql, until
 from treadle import Engine, StageState, Workflow, open_store
 
-pytestmark = [pytest.mark.may_block, pytest.mark.timeout(7200 if LONG else 180)]  # other processes are what is tested
+pytestmark = [pytest.mark.may_block, pytest.mark.timeout(7200 if LONG else 600)]  # other processes are what is tested
 
 ITEMS = 200
 KILLS = 10_000 if LONG else 1_000

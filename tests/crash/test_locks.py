@@ -18,7 +18,7 @@ from treadle.clock import now_us
 from treadle.presence import is_gone
 from treadle.stores.sqlite_health import Weight, examine
 
-pytestmark = [pytest.mark.may_block, pytest.mark.timeout(300 if LONG else 90)]  # other processes are what is tested
+pytestmark = [pytest.mark.may_block, pytest.mark.timeout(300)]  # other processes are what is tested
 
 HELD, LEASE = (20.0, 5.0) if LONG else (5.0, 3.0)
 LAG = 0.05 if LONG else 0.25

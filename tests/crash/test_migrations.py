@@ -11,7 +11,7 @@ import pytest
 from tests.crash.bench import Bench, Tally
 from tests.crash.lab import LONG, ROOT, Twist, sql, until
 
-pytestmark = [pytest.mark.may_block, pytest.mark.timeout(900 if LONG else 90)]  # other processes are what is tested
+pytestmark = [pytest.mark.may_block, pytest.mark.timeout(900 if LONG else 300)]  # other processes are what is tested
 
 GOLDEN = ROOT / "tests/stores/golden/schema-1.sql"
 STATUSES = "SELECT item_id, stage, state, error FROM stage_statuses ORDER BY 1, 2"

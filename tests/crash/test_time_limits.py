@@ -10,7 +10,7 @@ from tests.crash.bench import Bench, Tally
 from tests.crash.judge import Witness, faults
 from tests.crash.lab import LONG, Twist, sql, until
 
-pytestmark = [pytest.mark.may_block, pytest.mark.timeout(300 if LONG else 90)]  # other processes are what is tested
+pytestmark = [pytest.mark.may_block, pytest.mark.timeout(300)]  # other processes are what is tested
 
 LIMIT = 5.0 if LONG else 1.0
 MOST = 1.0 if LONG else 3.0

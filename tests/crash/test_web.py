@@ -20,7 +20,7 @@ from treadle.web import Role
 from treadle.web.private import private_folder
 from treadle.web.users import Users
 
-pytestmark = [pytest.mark.may_block, pytest.mark.timeout(3600 if LONG else 120)]  # other processes are what is tested
+pytestmark = [pytest.mark.may_block, pytest.mark.timeout(3600 if LONG else 300)]  # other processes are what is tested
 
 APP = "from tests.crash import apps\nflow = apps.asking()\n"
 KILLS = 150 if LONG else 3

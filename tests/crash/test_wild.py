@@ -10,7 +10,7 @@ from tests.crash.bench import Bench, Tally
 from tests.crash.judge import faults
 from tests.crash.lab import LONG, Twist, sql
 
-pytestmark = [pytest.mark.may_block, pytest.mark.timeout(900 if LONG else 90)]  # other processes are what is tested
+pytestmark = [pytest.mark.may_block, pytest.mark.timeout(900 if LONG else 300)]  # other processes are what is tested
 
 ITEMS, OF_EACH, LIMIT = (1_000, 20, 5.0) if LONG else (150, 1, 4.0)
 ERRORS = {

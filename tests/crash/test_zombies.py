@@ -15,7 +15,7 @@ from tests.crash.lab import LONG, Twist, is_locked, sql, until
 from treadle.event import EventKind
 from treadle.stores.sqlite_rows import KIND_CODE
 
-pytestmark = [pytest.mark.may_block, pytest.mark.timeout(1800 if LONG else 120)]  # other processes are what is tested
+pytestmark = [pytest.mark.may_block, pytest.mark.timeout(1800 if LONG else 300)]  # other processes are what is tested
 
 LEASE = 0.4
 ITEMS = 20
