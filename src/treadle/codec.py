@@ -180,20 +180,12 @@ class Codec:
         self._plain = annotation is ANY or annotation is object or _is_plain(annotation)
         self._accepts = _PLAIN.get(annotation) if self._plain else None
         self._exact = None if self._plain else plain_type(annotation)
-        self._to_plain, self._from_plain = self._converters()
+        self._is_exact = _never if self._exact is None else self._exact.has
+        """Whether a value needs no converter."""
+        find = _no_converters if self._plain else _converters if self._exact is None else _late_converters
+        self._to_plain, self._from_plain = find(annotation)
         self._is_stable = self._exact is not None or (not self._plain and _json_is_python(annotation))
         """Whether what was checked once is sure to be read back."""
-
-    def _converters(self) -> tuple[Converter, Converter]:
-        if self._plain:
-            return _same, _same
-        if self._exact is None:
-            return _converters(self.annotation)
-        annotation, is_exact = self.annotation, self._exact.has
-        return (
-            lambda value: value if is_exact(value) else _converters(annotation)[0](value),
-            lambda plain: plain if is_exact(plain) else _converters(annotation)[1](plain),
-        )
 
     def encode(self, value: Any, where: str) -> str:
         """``value`` as JSON text; ``where`` begins the message of what goes wrong.
@@ -210,7 +202,7 @@ class Codec:
             except (TypeError, ValueError) as error:
                 raise InvalidArtefact(where, [f"value: {error}"]) from None
         try:
-            text = dump(self._to_plain(value), self._most)
+            text = dump(value if self._is_exact(value) else self._to_plain(value), self._most)
             if not self._is_stable:
                 self._from_plain(load(text))
         except Exception as error:
@@ -244,7 +236,8 @@ class Codec:
             InvalidArtefact: what is stored does not fit the type (any more).
         """
         try:
-            return self._from_plain(load(text))
+            plain = load(text)
+            return plain if self._is_exact(plain) else self._from_plain(plain)
         except Exception as error:
             raise InvalidArtefact(where, _reasons(error)) from error
 
@@ -256,6 +249,10 @@ def _same(value: Any) -> Any:
     return value
 
 
+def _never(_value: Any) -> bool:
+    return False
+
+
 def _reasons(error: Exception) -> list[str]:
     """``path: reason`` for each field, where the error knows them."""
     errors = getattr(error, "errors", None)
@@ -263,6 +260,22 @@ def _reasons(error: Exception) -> list[str]:
         return [f"value: {error}" if str(error) else f"value: {type(error).__name__}"]
     listed = errors(include_url=False, include_input=False, include_context=False)
     return [f"{'.'.join(map(str, entry['loc'])) or 'value'}: {entry['msg']}" for entry in listed]
+
+
+def _no_converters(_annotation: Any) -> tuple[Converter, Converter]:
+    return _same, _same
+
+
+def _late_converters(annotation: Any) -> tuple[Converter, Converter]:
+    """Looked for when a value needs them, since that loads pydantic."""
+
+    def to_plain(value: Any) -> Any:
+        return _converters(annotation)[0](value)
+
+    def from_plain(plain: Any) -> Any:
+        return _converters(annotation)[1](plain)
+
+    return to_plain, from_plain
 
 
 def _converters(annotation: Any) -> tuple[Converter, Converter]:
