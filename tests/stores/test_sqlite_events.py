@@ -15,6 +15,7 @@ import pytest_asyncio
 from treadle import Engine, EventKind, Workflow, open_store
 from treadle.event import WorkflowEvent
 from treadle.store import EventFilter, StateStore
+from treadle.stores.sqlite_rows import KINDS
 
 PATHS = pytest.mark.may_block
 ALL = 1_000
@@ -139,3 +140,28 @@ async def test_cursors_of_pruned_events_are_not_given_again_even_where_the_seque
             told = await store.events(0, ALL)
         assert told[0].cursor > last
         assert len({event.cursor for event in told}) == len(told)
+
+
+@PATHS
+async def test_sql_tools_read_them_one_by_one(everything: list[WorkflowEvent], tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "s.db")) as con:
+        told = con.execute(
+            "SELECT cursor, at, item_id, kind, stage, subtask_name, attempt FROM journal ORDER BY cursor"
+        ).fetchall()
+    assert told == [
+        (e.cursor, e.at.isoformat(timespec="microseconds"), e.item_id, e.kind.value, e.stage, e.subtask, e.attempt)
+        for e in everything
+    ]
+
+
+@PATHS
+async def test_sql_tools_know_every_kind(store: StateStore, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "s.db", isolation_level=None)) as con:
+        con.execute("BEGIN")
+        con.execute("DELETE FROM events")
+        con.executemany(
+            "INSERT INTO events (cursor, at, item, kind) VALUES (?, 0, 1, ?)", [(n + 1, n) for n in range(len(KINDS))]
+        )
+        told = [kind for (kind,) in con.execute("SELECT kind FROM journal ORDER BY cursor")]
+        con.execute("ROLLBACK")
+    assert told == [kind.value for kind in KINDS]
