@@ -213,7 +213,9 @@ async def browser_page(
     del start_server  # what it starts must not end before the page does
     async with await browser.new_context(base_url=server.url, reduced_motion="reduce") as context:
         page = await context.new_page()
-        page.on("console", lambda message: console_errors.append(message.text) if message.type == "error" else None)
+        page.on(
+            "console", lambda said: console_errors.append(f"{said.text} {said.location['url']}") if said.type == "error" else None
+        )
         page.on("pageerror", lambda error: console_errors.append(str(error)))
         await page.goto(server.link)
         await page.wait_for_url(f"{server.url}/")

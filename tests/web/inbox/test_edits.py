@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 
 from tests.web.conftest import BROWSER, eventually
 from tests.web.inbox.conftest import Desk
@@ -182,6 +183,32 @@ async def test_an_edit_of_an_older_result_stands_beside_what_changed_since(desk:
     await expect(note.locator(".added")).to_contain_text("CC0-1.0")
     await expect(desk.page.get_by_label("Expression")).to_have_value("mine")
     await desk.press("a")
+    assert (await desk.decided("paper-1")).edited["expression"] == "mine"
+
+
+async def test_nothing_is_claimed_behind_an_edit_that_is_on_its_way(desk: Desk) -> None:
+    """Else the server says that it is decided already, which a person would read as somebody else's doing."""
+    await desk.open()
+    await desk.press("e")
+    await desk.page.get_by_label("Expression").fill("mine")
+    await desk.press("Escape")
+
+    async def late(route: Route) -> None:
+        answer = await route.fetch()
+        await asyncio.sleep(1)
+        await route.fulfill(response=answer)
+
+    claimed: list[str] = []
+    desk.page.on(
+        "request", lambda request: claimed.append(request.url) if "paper-1" in request.url and "/claim" in request.url else None
+    )
+    await desk.page.route("**/decide", late)
+    await desk.page.reload()
+    await expect(desk.page.get_by_label("Expression")).to_have_value("mine")
+    before = len(claimed)
+    await desk.press("a")
+    await desk.is_at("paper-2")
+    assert len(claimed) == before
     assert (await desk.decided("paper-1")).edited["expression"] == "mine"
 
 

@@ -11,6 +11,7 @@ let until = 0;
 let moved = Date.now();
 let starting = 0;
 let asking = Promise.resolve();
+let concluded = null;
 const heard = new Set();
 
 /** Calls with (milliseconds left, whose) every second, and when that changes. */
@@ -20,11 +21,33 @@ const path = (key, act) => `/api/v1/reviews/${encodeURIComponent(key)}/${act}`;
 
 /** After a moment, so that whoever pages through does not claim everything, the review is claimed and stays so while somebody moves. */
 export function hold(key) {
+  if (concluded === key) concluded = null;
   if (current === key) return;
   release();
   current = key;
   until = 0;
-  starting = setTimeout(() => ask(key), SOON);
+  askSoon();
+}
+
+function askSoon() {
+  clearTimeout(starting);
+  starting = setTimeout(() => ask(current), SOON);
+}
+
+/**
+ * A decision is about to be sent: the review is not claimed any more, nor given back, since what was decided is in nobody's
+ * hands. Once no claim of it is on its way.
+ */
+export function conclude(key) {
+  clearTimeout(starting);
+  concluded = key;
+  return asking;
+}
+
+/** The decision was not taken. */
+export function resume(key) {
+  if (concluded === key) concluded = null;
+  if (current === key && !until) askSoon();
 }
 
 /** No claim is on its way: what follows arrives after it. */
@@ -37,7 +60,7 @@ function ask(key) {
 async function claim(key) {
   const answer = await send('POST', path(key, 'claim'), { minutes: MINUTES }).catch(() => null);
   if (key !== current) {
-    if (answer?.ok) giveBack(key);
+    if (answer?.ok && key !== concluded) giveBack(key);
     return;
   }
   if (answer?.ok) until = Date.parse((await answer.json()).held_until);
@@ -48,7 +71,7 @@ async function claim(key) {
 /** Nothing is in your hands. */
 export function release() {
   clearTimeout(starting);
-  if (current && until > Date.now()) giveBack(current);
+  if (current && current !== concluded && until > Date.now()) giveBack(current);
   forget();
 }
 
@@ -73,7 +96,7 @@ for (const kind of ['keydown', 'pointermove', 'input', 'touchstart']) {
 }
 
 setInterval(() => {
-  if (current && until && until - Date.now() < MINUTES * 60_000 - RENEW && Date.now() - moved < RENEW && !document.hidden) {
+  if (current && current !== concluded && until && until - Date.now() < MINUTES * 60_000 - RENEW && Date.now() - moved < RENEW && !document.hidden) {
     until = Date.now() + MINUTES * 60_000 - RENEW;
     ask(current);
   }

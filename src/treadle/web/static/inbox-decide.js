@@ -1,6 +1,7 @@
 // Decisions: sent at once, taken back with one key, and said to have failed where somebody else was first.
 
 import { send } from './http.js';
+import { conclude, resume } from './inbox-claim.js';
 import { back, closeChoice, conflict, openNext, review } from './inbox-desk.js';
 import { draftOf, draftsOf, keepDrafts } from './inbox-drafts.js';
 import * as edits from './inbox-edit.js';
@@ -28,6 +29,7 @@ function body(decision, more) {
 export async function decide(decision, more = {}) {
   const { key, item } = review;
   const drafts = draftsOf(key);
+  conclude(key);
   enqueue({ key, act: 'decide', body: body(decision, more), words: SAID[decision] });
   made.push({ key, item, words: SAID[decision], drafts });
   edits.leave();
@@ -76,7 +78,9 @@ async function sendEdit(text) {
   edits.saveNow();
   const drafts = draftsOf(key);
   const sent = `{"decision":"approve_with_edits","artefact":${text},"revision":${revision},"digest":${JSON.stringify(digest)},"rests":${RESTS}}`;
+  await conclude(key);
   const answer = await send('POST', `/api/v1/reviews/${encodeURIComponent(key)}/decide`, sent).catch(() => null);
+  if (!answer?.ok) resume(key);
   if (answer === null) return notice('server', 'The server cannot be reached. Your edit is kept; send it again when it is back.', { bad: true });
   if (answer.status === 401) return notice('server', 'Your sign-in has expired. Your edit is kept: sign in in another tab, then send it again.', { bad: true });
   if (!answer.ok) {
