@@ -6,7 +6,7 @@ import json
 import unicodedata
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, get_origin, is_typeddict
+from typing import TYPE_CHECKING, Any, get_args, get_origin, is_typeddict
 from uuid import UUID
 
 from treadle.artefact import MAX_INLINE
@@ -309,7 +309,7 @@ def _is_plain(annotation: Any) -> bool:
 def _json_is_python(annotation: Any) -> bool:
     """Whether lax validation reads this type's plain JSON values as it reads its JSON text."""
     return _is_plain(annotation) or (
-        get_origin(annotation) in (dict, list) and all(_is_plain(a) or a is ANY for a in annotation.__args__)
+        get_origin(annotation) in (dict, list) and all(_is_plain(a) or a is ANY for a in get_args(annotation))
     )
 
 

@@ -31,9 +31,9 @@ def plain_type(annotation: Any) -> PlainType | None:
         # Exactly: to a lax reader True is 1 and 1 is 1.0, so those are for pydantic to convert.
         return PlainType(lambda value: type(value) is annotation, {"type": _WORDS[annotation]})
     origin, parts = get_origin(annotation), get_args(annotation)
-    if origin is list:
+    if origin is list and parts:
         return _list_of(parts[0])
-    if origin is dict and parts[0] is str:
+    if origin is dict and parts[:1] == (str,):
         return _dict_of(parts[1])
     if origin is Union or origin is UnionType:
         return _any_of(parts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from typing import Any
+from typing import Any, Dict, List  # noqa: UP035
 
 import pytest
 from hypothesis import given
@@ -53,10 +53,13 @@ def test_the_schema_is_pydantics(annotation: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "annotation", [tuple[int], dict[int, str], set[int], bytes, list[bytes], dict[str, set[int]] | None], ids=str
+    "annotation",
+    [tuple[int], dict[int, str], set[int], bytes, list[bytes], List, Dict, list["int"], Any | None],  # noqa: UP006 - people write these
+    ids=str,
 )
 def test_what_is_not_of_json_alone_is_pydantics(annotation: Any) -> None:
     assert plain_type(annotation) is None
+    Codec(annotation)
 
 
 @pytest.mark.parametrize(
