@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import os
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
@@ -12,6 +11,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from treadle.artefact import StoredArtefact, refer
+from treadle.durable_files import sync, write_whole
 from treadle.errors import StoreCorrupt, StoreFull, StoreUnavailable
 
 PIECE = 1024 * 1024
@@ -50,10 +50,10 @@ class ArtefactFiles:
             if not path.exists():
                 self.folder.mkdir(mode=0o700, exist_ok=True)
                 path.parent.mkdir(mode=0o700, exist_ok=True)
-                _write(self.folder / f"{_UNFINISHED}{uuid4().hex}", path, data)
+                write_whole(path, data, unfinished=self.folder / f"{_UNFINISHED}{uuid4().hex}")
             # Also where it was there already: whoever made it may not have come so far.
             for folder in (path.parent, self.folder, self.folder.parent):
-                _sync(folder)
+                sync(folder)
 
     def pieces(self, artefact: StoredArtefact) -> Generator[bytes, None, None]:
         """The bytes, a piece at a time.
@@ -129,29 +129,6 @@ class ArtefactMemory:
 
     def remove(self, digest: str) -> int:
         return len(self.kept.pop(digest))
-
-
-def _write(temporary: Path, path: Path, data: bytes) -> None:
-    handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _sync(folder: Path) -> None:
-    if os.name == "nt":
-        return  # It cannot open folders, and keeps names by itself.
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextmanager

@@ -55,12 +55,3 @@ def is_read_only(path: Path) -> bool:
     """Whether nobody can write to the file system that ``path`` lies on."""
     flags = getattr(os, "statvfs", None)
     return flags is not None and bool(flags(path).f_flag & os.ST_RDONLY)
-
-
-def sync(path: Path) -> None:
-    """The bytes of that file, or the names in that folder, are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -9,10 +9,10 @@ import tempfile
 from pathlib import Path
 
 from treadle.clock import now_us
+from treadle.durable_files import sync
 from treadle.errors import StoreCorrupt, StoreUnavailable
 from treadle.stores import sqlite_artefacts, sqlite_workers
 from treadle.stores.artefact_files import ArtefactFiles
-from treadle.stores.filesystem import sync
 from treadle.stores.shared import naming
 from treadle.stores.sqlite_reading import open_for_reading
 from treadle.stores.sqlite_schema import connect, mapping_errors

@@ -10,8 +10,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from treadle.clock import to_us
+from treadle.durable_files import sync
 from treadle.errors import SchemaTooNew, StoreCorrupt
-from treadle.stores.filesystem import sync
 
 VERSION = 7
 STATES = ("pending", "running", "completed", "failed", "awaiting_review", "skipped")

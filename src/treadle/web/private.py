@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from treadle.durable_files import write_whole
 from treadle.web.access import AccessError
 
 
@@ -41,16 +42,7 @@ def _made(folder: Path, *, parents: bool = False) -> Path:
 def write_private(path: Path, text: str) -> None:
     """The file holds ``text`` and is readable by its owner alone; whoever reads sees the old or the new one, whole."""
     path.parent.mkdir(0o700, exist_ok=True)
-    new = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-    except BaseException:
-        new.unlink(missing_ok=True)
-        raise
+    write_whole(path, text.encode(), unfinished=path.with_name(f".{path.name}.{secrets.token_hex(8)}"))
 
 
 def digest(secret: str) -> str:
