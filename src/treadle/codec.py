@@ -184,7 +184,7 @@ class Codec:
         """Whether a value needs no converter."""
         find = _no_converters if self._plain else _converters if self._exact is None else _late_converters
         self._to_plain, self._from_plain = find(annotation)
-        self._is_stable = self._exact is not None or (not self._plain and _json_is_python(annotation))
+        self._is_stable = not self._plain and _json_is_python(annotation)
         """Whether what was checked once is sure to be read back."""
 
     def encode(self, value: Any, where: str) -> str:
@@ -202,7 +202,9 @@ class Codec:
             except (TypeError, ValueError) as error:
                 raise InvalidArtefact(where, [f"value: {error}"]) from None
         try:
-            text = dump(value if self._is_exact(value) else self._to_plain(value), self._most)
+            if self._is_exact(value):
+                return dump(value, self._most)
+            text = dump(self._to_plain(value), self._most)
             if not self._is_stable:
                 self._from_plain(load(text))
         except Exception as error:
@@ -211,7 +213,11 @@ class Codec:
 
     def plain(self, value: Any) -> Any:
         """``value`` as plain JSON values; raises what the type's own check raises."""
-        return self._to_plain(value)
+        return value if self._is_exact(value) else self._to_plain(value)
+
+    def value(self, plain: Any) -> Any:
+        """The value of plain JSON values; raises what the type's own check raises."""
+        return plain if self._is_exact(plain) else self._from_plain(plain)
 
     @property
     def schema(self) -> dict[str, Any]:
@@ -236,8 +242,7 @@ class Codec:
             InvalidArtefact: what is stored does not fit the type (any more).
         """
         try:
-            plain = load(text)
-            return plain if self._is_exact(plain) else self._from_plain(plain)
+            return self.value(load(text))
         except Exception as error:
             raise InvalidArtefact(where, _reasons(error)) from error
 
@@ -269,11 +274,15 @@ def _no_converters(_annotation: Any) -> tuple[Converter, Converter]:
 def _late_converters(annotation: Any) -> tuple[Converter, Converter]:
     """Looked for when a value needs them, since that loads pydantic."""
 
+    @lru_cache(maxsize=1)
+    def found() -> tuple[Converter, Converter]:
+        return _converters(annotation)
+
     def to_plain(value: Any) -> Any:
-        return _converters(annotation)[0](value)
+        return found()[0](value)
 
     def from_plain(plain: Any) -> Any:
-        return _converters(annotation)[1](plain)
+        return found()[1](plain)
 
     return to_plain, from_plain
 
@@ -371,12 +380,10 @@ def _attrs(annotation: Any) -> tuple[Converter, Converter]:
     def to_plain(value: Any) -> Any:
         if not isinstance(value, annotation):
             raise TypeError(f"a {type(value).__name__} was given where {annotation.__name__} is declared")
-        return {name: codec._to_plain(getattr(value, name)) for name, (_, codec) in fields.items()}
+        return {name: codec.plain(getattr(value, name)) for name, (_, codec) in fields.items()}
 
     def from_plain(plain: Any) -> Any:
-        return annotation(
-            **{alias: fields[name][1]._from_plain(plain[name]) for name, (alias, _) in fields.items() if name in plain}
-        )
+        return annotation(**{alias: fields[name][1].value(plain[name]) for name, (alias, _) in fields.items() if name in plain})
 
     return to_plain, from_plain
 

@@ -23,39 +23,53 @@ class PlainType(NamedTuple):
 
 def plain_type(annotation: Any) -> PlainType | None:
     """``None`` where the type is not made of JSON's own."""
-    if annotation is _ANY:
-        return PlainType(lambda _: True, {})
+    origin, parts = get_origin(annotation), get_args(annotation)
+    # What is in these is stored as it is. Deeper, or in a union, pydantic would make JSON of what is none.
+    if origin is list and parts == (_ANY,):
+        return PlainType(lambda value: type(value) is list, {"items": {}, "type": "array"})
+    if origin is dict and parts == (str, _ANY):
+        return PlainType(_has_names, {"additionalProperties": True, "type": "object"})
+    return _made_of_words(annotation)
+
+
+def _made_of_words(annotation: Any) -> PlainType | None:
     if annotation is None or annotation is NoneType:
         return PlainType(lambda value: value is None, {"type": "null"})
     if isinstance(annotation, type) and annotation in _WORDS:
         # Exactly: to a lax reader True is 1 and 1 is 1.0, so those are for pydantic to convert.
         return PlainType(lambda value: type(value) is annotation, {"type": _WORDS[annotation]})
     origin, parts = get_origin(annotation), get_args(annotation)
-    if origin is list and parts:
-        return _list_of(parts[0])
-    if origin is dict and parts[:1] == (str,):
-        return _dict_of(parts[1])
+    inner = [found for part in parts if (found := _made_of_words(part)) is not None]
+    if not inner or len(inner) < len(parts):
+        return None
+    if origin is list and len(parts) == 1:
+        has = inner[0].has
+        return PlainType(lambda value: type(value) is list and all(map(has, value)), {"items": inner[0].schema, "type": "array"})
+    if origin is dict and len(parts) == 2 and parts[0] is str:  # noqa: PLR2004 - keys and values
+        return PlainType(_has_fields(parts[1], inner[1]), {"additionalProperties": inner[1].schema, "type": "object"})
     if origin is Union or origin is UnionType:
-        return _any_of(parts)
+        tests = [found.has for found in inner]
+        # Null comes last, as pydantic has it: a schema is stored with its workflow, and compared.
+        schemas = sorted((found.schema for found in inner), key=lambda schema: schema == {"type": "null"})
+        return PlainType(lambda value: any(test(value) for test in tests), {"anyOf": schemas})
     return None
 
 
-def _list_of(part: Any) -> PlainType | None:
-    if (inner := plain_type(part)) is None:
-        return None
-    schema = {"items": inner.schema, "type": "array"}
-    if part is _ANY:
-        return PlainType(lambda value: type(value) is list, schema)
-    has = inner.has
-    return PlainType(lambda value: type(value) is list and all(map(has, value)), schema)
+# Loops, since a generator takes longer than all of it where there are few fields: this runs twice a stage (``make bench``, W1).
 
 
-def _dict_of(part: Any) -> PlainType | None:
-    if (inner := plain_type(part)) is None:
-        return None
+def _has_names(value: Any) -> bool:
+    if type(value) is not dict:
+        return False
+    for key in value:  # noqa: SIM110
+        if type(key) is not str:
+            return False
+    return True
+
+
+def _has_fields(part: Any, inner: PlainType) -> Callable[[Any], bool]:
     has_part, is_leaf = inner.has, part in _WORDS
 
-    # Loops, since a generator takes longer than all of it where there are few fields: this runs twice a stage (``make bench``, W1).
     def has(value: Any) -> bool:
         if type(value) is not dict:
             return False
@@ -64,22 +78,4 @@ def _dict_of(part: Any) -> PlainType | None:
                 return False
         return True
 
-    def has_names(value: Any) -> bool:
-        if type(value) is not dict:
-            return False
-        for key in value:  # noqa: SIM110
-            if type(key) is not str:
-                return False
-        return True
-
-    return PlainType(has_names if part is _ANY else has, {"additionalProperties": inner.schema or True, "type": "object"})
-
-
-def _any_of(parts: tuple[Any, ...]) -> PlainType | None:
-    inner = [found for part in parts if (found := plain_type(part)) is not None]
-    if len(inner) < len(parts) or _ANY in parts:
-        return None
-    tests = [found.has for found in inner]
-    # Null comes last, as pydantic has it: a schema is stored with its workflow, and compared.
-    schemas = sorted((found.schema for found in inner), key=lambda schema: schema == {"type": "null"})
-    return PlainType(lambda value: any(test(value) for test in tests), {"anyOf": schemas})
+    return has

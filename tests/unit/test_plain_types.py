@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from datetime import date
+from enum import Enum
 from typing import Any, Dict, List  # noqa: UP035
 
 import pytest
@@ -16,9 +18,14 @@ from treadle.codec import Codec
 from treadle.errors import InvalidArtefact
 from treadle.plain_types import plain_type
 
+
+class Word(Enum):
+    A = "a"
+
+
 TYPES: list[Any] = [
     dict[str, Any], dict[str, int], dict[str, float], dict[str, list[bool]], dict[str, str | None], list[Any], list[int], list[float],
-    list[dict[str, Any]], list[int | str], str | None, int | None, float | None, None | bool, int | float | str, dict[str, int] | None,
+    list[dict[str, int]], list[int | str], str | None, int | None, float | None, None | bool, int | float | str, dict[str, int] | None,
     list[str | None] | dict[str, float],
 ]  # fmt: skip
 LEAVES = (
@@ -54,12 +61,34 @@ def test_the_schema_is_pydantics(annotation: Any) -> None:
 
 @pytest.mark.parametrize(
     "annotation",
-    [tuple[int], dict[int, str], set[int], bytes, list[bytes], List, Dict, list["int"], Any | None],  # noqa: UP006 - people write these
+    [tuple[int], dict[int, str], set[int], List, Dict, list["int"], Any | None, list[dict[str, Any]], dict[str, list[Any]]],  # noqa: UP006
     ids=str,
 )
 def test_what_is_not_of_json_alone_is_pydantics(annotation: Any) -> None:
     assert plain_type(annotation) is None
     Codec(annotation)
+
+
+def test_a_type_that_lacks_a_parameter_is_not_known_here() -> None:
+    assert plain_type(dict[str]) is None  # type: ignore[type-arg]
+
+
+@pytest.mark.parametrize("annotation", [list[dict[str, Any]], dict[str, Any] | None, dict[str, list[Any]]], ids=str)
+def test_what_is_no_json_within_them_is_made_json(annotation: Any) -> None:
+    day = date(2026, 11, 29)
+    value = [{"at": day}] if annotation == list[dict[str, Any]] else {"at": [day]}
+    assert "2026-11-29" in Codec(annotation).encode(value, "x")
+
+
+@pytest.mark.parametrize("annotation", [int | None, int | str, dict[str, int | None]], ids=str)
+def test_what_could_not_be_read_back_is_refused(annotation: Any) -> None:
+    value = Word.A if annotation != dict[str, int | None] else {"a": Word.A}
+    codec = Codec(annotation)
+    try:
+        text = codec.encode(value, "x")
+    except InvalidArtefact:
+        return
+    codec.decode(text, "x")
 
 
 @pytest.mark.parametrize(
@@ -83,7 +112,7 @@ def read(item: dict[str, Any]) -> dict[str, int] | None:
 @flow.stage
 async def sum_up(item: dict[str, Any], read: dict[str, int] | None) -> list[int]:
     return [1]
-report = treadle.run(flow, [{"id": "x", "n": 1}])
+report = treadle.run(flow, [{"id": "x", "n": 1}], store="memory:")
 assert report.completed == 1, report
 print("pydantic" in sys.modules)
 """

@@ -304,16 +304,27 @@ async def test_page_open_all_day_does_not_grow(browser_page: Page) -> None:
     session = await browser_page.context.new_cdp_session(browser_page)
     await session.send("Performance.enable")
 
-    async def refreshed(times: int) -> dict[str, float]:
-        for _ in range(times):
-            async with browser_page.expect_response("**/parts/header*"):
-                await browser_page.evaluate("document.body.dispatchEvent(new CustomEvent('treadle:changed', { detail: {} }))")
+    async def measured() -> dict[str, float]:
         await session.send("HeapProfiler.collectGarbage")
         metrics = (await session.send("Performance.getMetrics"))["metrics"]
         return {metric["name"]: metric["value"] for metric in metrics}
 
-    before = await refreshed(20)
-    after = await refreshed(150)
-    assert after["Nodes"] <= before["Nodes"] + 20
-    assert after["JSEventListeners"] <= before["JSEventListeners"] + 5
-    assert after["JSHeapUsedSize"] < before["JSHeapUsedSize"] * 1.1
+    async def refreshed(times: int) -> None:
+        for _ in range(times):
+            async with browser_page.expect_response("**/parts/header*"):
+                await browser_page.evaluate("document.body.dispatchEvent(new CustomEvent('treadle:changed', { detail: {} }))")
+
+    await refreshed(20)
+    before = await measured()
+    await refreshed(150)
+
+    async def is_as_small() -> bool:
+        # The last answers may have come and not be on the page yet, and what they replace is not let go of at once.
+        after = await measured()
+        return (
+            after["Nodes"] <= before["Nodes"] + 20
+            and after["JSEventListeners"] <= before["JSEventListeners"] + 5
+            and after["JSHeapUsedSize"] < before["JSHeapUsedSize"] * 1.1
+        )
+
+    await eventually(is_as_small, "the page is no larger than before")

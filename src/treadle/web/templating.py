@@ -26,7 +26,7 @@ def _read() -> Mapping[str, str]:
 
 def visible(text: object) -> str:
     """``text`` with what a reader would not see, or be misled by, made visible: control and direction characters."""
-    told = str(text)
+    told = str.__str__(str(text))  # never Markup: whatever is shown is escaped
     if told.isprintable():
         return told
     # Each character that occurs is looked at once, however many megabytes there are.

@@ -212,6 +212,31 @@ async def test_nothing_is_claimed_behind_an_edit_that_is_on_its_way(desk: Desk) 
     assert (await desk.decided("paper-1")).edited["expression"] == "mine"
 
 
+async def test_a_review_that_was_left_before_its_edit_was_refused_is_given_back(desk: Desk, console_errors: list[str]) -> None:
+    await desk.open()
+    await desk.press("e")
+    await desk.page.get_by_label("Expression").fill("mine")
+    left = asyncio.Event()
+
+    async def refuse(route: Route) -> None:
+        await left.wait()
+        await route.fulfill(status=422, json={"detail": "it does not fit"})
+
+    await desk.page.route("**/decide", refuse)
+    await desk.press("Escape")
+    async with desk.page.expect_request("**/decide"):
+        await desk.press("a")
+    await desk.press("j")
+    await desk.is_at("paper-2")
+    left.set()
+
+    async def given_back() -> bool:
+        return (await desk.look("paper-1")).holder is None
+
+    await eventually(given_back, "nobody holds what was left")
+    console_errors.clear()  # the refusal is meant
+
+
 @pytest.mark.parametrize(("item", "made"), [("raw-1", {"big": 2**60 + 1}), ("raw-2", {"big": 3, "more": "kept"})])
 async def test_values_that_no_form_holds_are_edited_as_json_to_the_last_digit(
     desk: Desk, item: str, made: dict[str, Any]

@@ -12,7 +12,7 @@ WITH each_event (cursor, at, item, kind, stage, subtask, attempt, data) AS (
 SELECT
     e.cursor AS cursor,
     strftime('%Y-%m-%dT%H:%M:%S', e.at / 1000000, 'unixepoch') || printf('.%06d+00:00', e.at % 1000000) AS at,
-    i.key AS item_id,
+    coalesce(i.key, '') AS item_id,
     CASE e.kind
         WHEN 0 THEN 'item_added' WHEN 1 THEN 'stage_started' WHEN 2 THEN 'stage_progress' WHEN 3 THEN 'stage_completed'
         WHEN 4 THEN 'stage_failed' WHEN 5 THEN 'stage_skipped' WHEN 6 THEN 'stage_interrupted' WHEN 7 THEN 'stage_retried'
@@ -24,4 +24,6 @@ SELECT
         WHEN 24 THEN 'items_pruned' WHEN 25 THEN 'commit_refused'
         ELSE e.kind END AS kind,
     n.name AS stage, e.subtask AS subtask_name, e.attempt AS attempt, e.data AS data
-FROM each_event e LEFT JOIN items i ON i.id = e.item LEFT JOIN names n ON n.id = e.stage;
+FROM each_event e LEFT JOIN items i ON i.id = e.item LEFT JOIN names n ON n.id = e.stage
+-- Not of items that are being pruned; what happened to the store as a whole is of none.
+WHERE i.id IS NOT NULL OR e.item = 0;

@@ -11,7 +11,7 @@ let until = 0;
 let moved = Date.now();
 let starting = 0;
 let asking = Promise.resolve();
-let concluded = null;
+const concluded = new Set();
 const heard = new Set();
 
 /** Calls with (milliseconds left, whose) every second, and when that changes. */
@@ -21,7 +21,7 @@ const path = (key, act) => `/api/v1/reviews/${encodeURIComponent(key)}/${act}`;
 
 /** After a moment, so that whoever pages through does not claim everything, the review is claimed and stays so while somebody moves. */
 export function hold(key) {
-  if (concluded === key) concluded = null;
+  concluded.delete(key);
   if (current === key) return;
   release();
   current = key;
@@ -40,14 +40,15 @@ function askSoon() {
  */
 export function conclude(key) {
   clearTimeout(starting);
-  concluded = key;
+  concluded.add(key);
   return asking;
 }
 
-/** The decision was not taken. */
+/** The decision was not taken: the review is in your hands as before, or given back if you have left it. */
 export function resume(key) {
-  if (concluded === key) concluded = null;
-  if (current === key && !until) askSoon();
+  concluded.delete(key);
+  if (current !== key) giveBack(key);
+  else if (!until) askSoon();
 }
 
 /** No claim is on its way: what follows arrives after it. */
@@ -60,7 +61,7 @@ function ask(key) {
 async function claim(key) {
   const answer = await send('POST', path(key, 'claim'), { minutes: MINUTES }).catch(() => null);
   if (key !== current) {
-    if (answer?.ok && key !== concluded) giveBack(key);
+    if (answer?.ok && !concluded.has(key)) giveBack(key);
     return;
   }
   if (answer?.ok) until = Date.parse((await answer.json()).held_until);
@@ -71,7 +72,7 @@ async function claim(key) {
 /** Nothing is in your hands. */
 export function release() {
   clearTimeout(starting);
-  if (current && current !== concluded && until > Date.now()) giveBack(current);
+  if (current && !concluded.has(current) && until > Date.now()) giveBack(current);
   forget();
 }
 
@@ -96,7 +97,7 @@ for (const kind of ['keydown', 'pointermove', 'input', 'touchstart']) {
 }
 
 setInterval(() => {
-  if (current && current !== concluded && until && until - Date.now() < MINUTES * 60_000 - RENEW && Date.now() - moved < RENEW && !document.hidden) {
+  if (current && !concluded.has(current) && until && until - Date.now() < MINUTES * 60_000 - RENEW && Date.now() - moved < RENEW && !document.hidden) {
     until = Date.now() + MINUTES * 60_000 - RENEW;
     ask(current);
   }

@@ -12,6 +12,7 @@ import * as queue from './inbox-queue.js';
 import { enqueue, onSent, problemOf, unsent, withdraw } from './inbox-send.js';
 
 const $ = (id) => document.getElementById(id);
+const SLOW = 2000; // milliseconds after which an edit does not wait for a claim any more
 const RESTS = 8; // seconds that an item waits before it goes on, so that undo is in time
 const SAID = { approve: 'approved', approve_with_edits: 'edited', reject: 'rejected', request_changes: 'sent back' };
 
@@ -78,7 +79,7 @@ async function sendEdit(text) {
   edits.saveNow();
   const drafts = draftsOf(key);
   const sent = `{"decision":"approve_with_edits","artefact":${text},"revision":${revision},"digest":${JSON.stringify(digest)},"rests":${RESTS}}`;
-  await conclude(key);
+  await Promise.race([conclude(key), new Promise((resolve) => { setTimeout(resolve, SLOW); })]);
   const answer = await send('POST', `/api/v1/reviews/${encodeURIComponent(key)}/decide`, sent).catch(() => null);
   if (!answer?.ok) resume(key);
   if (answer === null) return notice('server', 'The server cannot be reached. Your edit is kept; send it again when it is back.', { bad: true });

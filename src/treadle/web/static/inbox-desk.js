@@ -43,7 +43,7 @@ export function settleIn() {
   if (!review) return;
   document.title = `${review.item} · Inbox`;
   if (!review.isOpen) claims.forget();
-  else if (review.may && !isHeld()) claims.hold(review.key);
+  else if (review.may && !isHeld() && !isUnsent(review.key)) claims.hold(review.key);
   edits.restore(review);
   queue.ahead(review.key, 2).forEach((key) => pageOf(key).catch(() => {}));
 }
@@ -136,7 +136,7 @@ claims.onHeld((left) => {
     review.holder = '';
     enable();
     queue.told();
-    if (review.may) claims.hold(review.key);
+    if (review.may && !isUnsent(review.key)) claims.hold(review.key);
   }
 });
 
