@@ -23,7 +23,7 @@ import httpx
 import pytest
 import pytest_asyncio
 from fastapi import FastAPI
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 import treadle
 from tests.web.pipeline import SAMPLE, letters
@@ -35,6 +35,7 @@ from treadle.web.private import private_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = f"{ROOT / 'tests' / 'web' / 'pipeline.py'}:letters"
+expect.set_options(timeout=20_000)  # as everywhere, what takes long is the machine's mood
 CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
 
 
@@ -81,7 +82,7 @@ async def client(store: StateStore) -> AsyncIterator[httpx.AsyncClient]:
         yield opened
 
 
-async def eventually(holds: Callable[[], Awaitable[Any]], what: str, seconds: float = 10) -> Any:
+async def eventually(holds: Callable[[], Awaitable[Any]], what: str, seconds: float = 20) -> Any:
     """What ``holds()`` gives as soon as that is something."""
     until = time.monotonic() + seconds
     while not (found := await holds()):
