@@ -11,7 +11,7 @@ from uuid import UUID
 
 from treadle.artefact import MAX_INLINE
 from treadle.errors import InvalidArtefact, InvalidItem
-from treadle.plain_types import plain_type
+from treadle.plain_types import WORDS, plain_type
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -33,9 +33,7 @@ _PLAIN: dict[Any, tuple[type, ...]] = {
 }
 """Types that JSON gives back unchanged, so they need no adapter."""
 
-_SCHEMA_WORDS: dict[Any, str] = {
-    dict: "object", list: "array", str: "string", bool: "boolean", int: "integer", float: "number", None: "null", type(None): "null",
-}  # fmt: skip
+_SCHEMA_WORDS: dict[Any, str] = {**WORDS, None: WORDS[type(None)], dict: "object", list: "array"}
 
 _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 

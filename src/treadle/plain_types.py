@@ -11,7 +11,8 @@ from types import NoneType, UnionType
 from typing import Any, NamedTuple, Union, get_args, get_origin
 
 _ANY: Any = Any
-_WORDS: dict[Any, str] = {str: "string", bool: "boolean", int: "integer", float: "number", NoneType: "null"}
+WORDS: dict[Any, str] = {str: "string", bool: "boolean", int: "integer", float: "number", NoneType: "null"}
+"""What a JSON schema calls the types that hold nothing else."""
 
 
 class PlainType(NamedTuple):
@@ -35,9 +36,9 @@ def plain_type(annotation: Any) -> PlainType | None:
 def _made_of_words(annotation: Any) -> PlainType | None:
     if annotation is None or annotation is NoneType:
         return PlainType(lambda value: value is None, {"type": "null"})
-    if isinstance(annotation, type) and annotation in _WORDS:
+    if isinstance(annotation, type) and annotation in WORDS:
         # Exactly: to a lax reader True is 1 and 1 is 1.0, so those are for pydantic to convert.
-        return PlainType(lambda value: type(value) is annotation, {"type": _WORDS[annotation]})
+        return PlainType(lambda value: type(value) is annotation, {"type": WORDS[annotation]})
     origin, parts = get_origin(annotation), get_args(annotation)
     inner = [found for part in parts if (found := _made_of_words(part)) is not None]
     if not inner or len(inner) < len(parts):
@@ -68,7 +69,7 @@ def _has_names(value: Any) -> bool:
 
 
 def _has_fields(part: Any, inner: PlainType) -> Callable[[Any], bool]:
-    has_part, is_leaf = inner.has, part in _WORDS
+    has_part, is_leaf = inner.has, part in WORDS
 
     def has(value: Any) -> bool:
         if type(value) is not dict:

@@ -36,7 +36,7 @@ function askSoon() {
 
 /**
  * A decision is about to be sent: the review is not claimed any more, nor given back, since what was decided is in nobody's
- * hands. Once no claim of it is on its way.
+ * hands. Resolves when no claim is on its way.
  */
 export function conclude(key) {
   clearTimeout(starting);
