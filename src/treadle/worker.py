@@ -31,6 +31,8 @@ _RETRY_US = 500_000
 """Microseconds after which a store that could not be written is asked again."""
 IN_LINE = 1_000
 """Items that may wait for one stage in memory: enough that no line runs dry while those beyond come back from the store."""
+_AHEAD = 64
+"""Items that the store should hold ahead at least, however few move: to add one takes a transaction, and so does to add many."""
 _POLL = 0.5
 """Seconds after which a worker looks for what other processes did: decisions, retries, new items."""
 
@@ -427,9 +429,10 @@ class Worker:
     async def _feed(self, intake: Intake | None, concurrency: int) -> None:
         """Add items while the store holds less ahead than can be moved at once."""
         assert intake is not None  # noqa: S101 - the caller looked
+        enough = max(concurrency, _AHEAD)
         while not intake.source.exhausted and not self._stopping:
-            room = 2 * concurrency - self._moving - self._ahead
-            if room <= concurrency // 2:
+            room = concurrency - self._moving + enough - self._ahead
+            if room <= enough // 2:
                 self._hungry.clear()
                 await self._hungry.wait()
                 continue
