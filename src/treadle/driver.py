@@ -69,7 +69,7 @@ class Driver(Holder):
     """
 
     __slots__ = (
-        "_alone", "_begun", "_blocked", "_branches", "_debug", "_flow", "_limits", "_loop", "_lost", "_news", "_observe", "_opening",
+        "_alone", "_begun", "_blocked", "_branches", "_debug", "_flow", "_leave", "_limits", "_loop", "_lost", "_news", "_observe", "_opening",
         "_progress_at", "_rest", "_shelf", "_state", "_store", "_subject", "_surroundings", "_timer",
     )  # fmt: skip
 
@@ -82,6 +82,7 @@ class Driver(Holder):
         window: int,
         limits: Limits,
         observe: Observer,
+        leave: Callable[[str], object],
         loop: asyncio.AbstractEventLoop,
         alone: bool = False,
         opening: Transition | None = None,
@@ -100,6 +101,7 @@ class Driver(Holder):
         self._begun = begun
         self._limits = limits
         self._observe = observe
+        self._leave = leave
         self._debug = log.isEnabledFor(logging.DEBUG)
         self._loop = loop
         self._branches: set[asyncio.Task[None]] = set()
@@ -219,6 +221,8 @@ class Driver(Holder):
 
     async def _write(self, change: Transition) -> Transition:
         decide.apply(self._flow, self._state, change)
+        if change.rest is not None:
+            self._leave(self._state.id)
         await self._store.commit(self._state, change)
         return self._written(change)
 
@@ -286,6 +290,8 @@ class Driver(Holder):
         change = decide.settle(self._flow, state, attempt, attempt.ended, random.random(), self._window)  # noqa: S311
         # What ``_write`` does, without a coroutine of its own: this is done for every stage of every item.
         decide.apply(self._flow, state, change)
+        if change.rest is not None:
+            self._leave(state.id)
         await self._store.commit(state, change)
         return self._written(change)
 

@@ -59,6 +59,8 @@ class Worker:
         self._first_batch = first_batch(surroundings.flow)
         self._held: dict[str, tuple[Driver | BatchDriver, asyncio.Task[Any]]] = {}
         """Who moves each item that this worker holds, and in which task."""
+        self._resting: set[str] = set()
+        """Items whose last change is on its way into the store: they take nobody's place any more."""
         self._parting: dict[str, list[asyncio.Event]] = {}
         """Set when nobody here moves the item any more."""
         self._suspects = Suspects()
@@ -169,7 +171,9 @@ class Worker:
             # What rests or is added while the store is asked may be due at once, and was not there when the store looked.
             is_quiet = not self._held and (feeder is None or feeder.done())
             room = concurrency - self._moving
-            if not self._stopping and room > 0 and not self._run_apart():
+            # However long the store takes to write what rests, there is an end to what is claimed meanwhile.
+            may_claim = room > 0 and len(self._resting) <= concurrency
+            if not self._stopping and may_claim and not self._run_apart():
                 wake = await self._claim(room, concurrency)
             idle = is_quiet and wake is None and not self._may_come(forever=forever)
             if not self._held and (self._stopping or idle):
@@ -185,7 +189,12 @@ class Worker:
     def _moving(self) -> int:
         """How many items move: those that only wait for leave take nobody's place."""
         waiting = sum(holder.waits for holder, _ in self._held.values()) if self._limits.any else 0
-        return len(self._held) - waiting
+        return len(self._held) - waiting - len(self._resting)
+
+    def _leaves(self, item_id: str) -> None:
+        """The item will rest with what is being written: in its place another is claimed, and by the same transaction if that can be."""
+        self._resting.add(item_id)
+        self._make_way()
 
     def _make_way(self) -> None:
         self._poke.set()
@@ -364,6 +373,7 @@ class Worker:
             window=window,
             limits=self._limits,
             observe=self._observe,
+            leave=self._leaves,
             loop=self._loop,
             alone=apart and window == ALONE,
             opening=opening,
@@ -374,6 +384,7 @@ class Worker:
             driver.end_with_suspicion()
         task = self._loop.create_task(self._drive(driver))
         self._held[state.id] = (driver, task)
+        self._resting.discard(state.id)
         return task
 
     def _start_batch(self, states: Sequence[ItemState], stage: StageDefinition, opening: Transition, window: int) -> None:
@@ -412,6 +423,7 @@ class Worker:
         """The holder does not move the item any more."""
         if item_id in self._held and self._held[item_id][0] is holder:
             del self._held[item_id]
+            self._resting.discard(item_id)
             self._suspects.ended(item_id)
             for parted in self._parting.pop(item_id, ()):
                 parted.set()

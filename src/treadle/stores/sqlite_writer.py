@@ -116,10 +116,14 @@ class Writer:
         if not self._scheduled:
             self._scheduled = True
             self._loop = asyncio.get_running_loop()  # a system call before Python 3.12: once a batch is enough
-            self._loop.call_soon(self._flush, self._loop)
+            self._loop.call_soon(self._flush_soon, self._loop)
         future: asyncio.Future[Any] = asyncio.Future(loop=self._loop)
         self._queue.append((act, changes, future))
         return future
+
+    def _flush_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        """A turn of the loop later: what is woken by what was handed over may have something for the same transaction."""
+        loop.call_soon(self._flush, loop)
 
     def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._closing or not self._queue:

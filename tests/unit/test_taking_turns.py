@@ -1,0 +1,153 @@
+"""Items that rest make way for others while that is being written, and for no more of them than there is room for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from treadle import Engine, MemoryStateStore, RetryBudget, StageContext, StateStore, Workflow
+from treadle.state import ItemState, Transition
+from treadle.stores.sqlite import SqliteStateStore
+from treadle.stores.sqlite_writer import Writer
+from treadle.testing.faults import FaultyStore
+
+Item = dict[str, Any]
+
+
+class Reluctant(FaultyStore):
+    """Writes that an item rests only when it may, or, if it is ``mute``, says only then that it has written it."""
+
+    def __init__(self, store: StateStore, *, mute: bool = False) -> None:
+        super().__init__(store)
+        self.may = asyncio.Event()
+        self._mute = mute
+
+    def commit(self, state: ItemState, change: Transition) -> Awaitable[None]:
+        real = super().commit
+
+        async def later() -> None:
+            if change.rest is not None and not self._mute:
+                await self.may.wait()
+            await real(state, change)
+            if change.rest is not None:
+                await self.may.wait()
+
+        return later()
+
+
+class Runs:
+    """A workflow of one stage that tells how many ran, and at once."""
+
+    def __init__(self) -> None:
+        self.started = self.now = self.most = 0
+        self.flow = Workflow("runs")
+        self.flow.stage(self.body)
+
+    async def body(self, item: Item) -> int:
+        self.started += 1
+        self.now += 1
+        self.most = max(self.most, self.now)
+        await asyncio.sleep(0)
+        self.now -= 1
+        return 1
+
+
+async def test_one_transaction_writes_that_an_item_rests_and_claims_the_next(tmp_path: Path) -> None:
+    runs = Runs()
+    async with SqliteStateStore.open(tmp_path / "s.db") as store, Engine(runs.flow, store) as engine:
+        writer = store._writer
+        assert isinstance(writer, Writer)
+        await engine.run([{"id": "first"}], concurrency=1)
+        before = writer._transactions
+        await engine.run([{"id": n} for n in range(50)], concurrency=1)
+        # One in which an item begins, and one in which it rests and the next is claimed; and now and then one adds some.
+        assert writer._transactions - before < 2.2 * 50
+    assert runs.most == 1
+
+
+@pytest.mark.parametrize("concurrency", [1, 5])
+async def test_no_more_stages_run_at_once_than_may_while_the_store_is_slow(store: StateStore, concurrency: int) -> None:
+    runs, slow = Runs(), FaultyStore(store)
+    slow.plan("commit", times=10_000, delay=0.002)
+    async with Engine(runs.flow, slow) as engine:
+        assert (await engine.run([{"id": n} for n in range(40)], concurrency=concurrency)).completed == 40
+    assert runs.most <= concurrency
+
+
+async def test_what_waits_to_be_written_has_an_end(store: StateStore) -> None:
+    runs, reluctant = Runs(), Reluctant(store)
+    async with Engine(runs.flow, reluctant) as engine:
+        run = asyncio.create_task(engine.run([{"id": n} for n in range(100)], concurrency=5))
+        async with asyncio.timeout(20):
+            while runs.started < 6:
+                await asyncio.sleep(0)
+            asked = reluctant.calls["claim"]
+            for _ in range(1_000):
+                await asyncio.sleep(0)
+        assert runs.started <= 10
+        assert reluctant.calls["claim"] <= asked + 2
+        reluctant.may.set()
+        assert (await run).completed == 100
+
+
+async def test_an_item_that_is_due_again_at_once_comes_again(store: StateStore) -> None:
+    tries = Counter[int]()
+    flow = Workflow("again")
+
+    @flow.stage(retry=RetryBudget(max_attempts=4, delay=1e-6, jitter=False))
+    async def body(item: Item) -> int:
+        tries[item["id"]] += 1
+        if tries[item["id"]] < 4:
+            raise ValueError("not yet")
+        return 1
+
+    async with Engine(flow, store) as engine, asyncio.timeout(60):
+        assert (await engine.run([{"id": n} for n in range(10)], concurrency=1)).completed == 10
+        assert tries.total() == 40
+        worker = engine._worker
+        assert worker is not None
+        assert (worker._held, worker._resting) == ({}, set())
+
+
+async def test_an_item_that_comes_again_before_its_rest_is_acknowledged_has_its_place(store: StateStore) -> None:
+    goes_on, running, flow = asyncio.Event(), set[int](), Workflow("again")
+    reluctant = Reluctant(store, mute=True)
+
+    @flow.stage(retry=RetryBudget(max_attempts=2, delay=1e-6, jitter=False))
+    async def body(item: Item, ctx: StageContext) -> None:
+        if ctx.attempt == 1:
+            raise ValueError("not yet")
+        running.add(item["id"])
+        await goes_on.wait()
+
+    async with Engine(flow, reluctant) as engine, asyncio.timeout(60):
+        run = asyncio.create_task(engine.run([{"id": 1}], concurrency=1))
+        while not running:
+            await asyncio.sleep(0.001)
+        worker = engine._worker
+        assert worker is not None
+        assert worker._moving == 1
+        goes_on.set()
+        reluctant.may.set()
+        assert (await run).completed == 1
+        assert (worker._held, worker._resting) == ({}, set())
+
+
+async def test_nothing_is_claimed_in_its_place_when_the_engine_was_told_to_stop() -> None:
+    runs, reluctant = Runs(), Reluctant(MemoryStateStore())
+    async with Engine(runs.flow, reluctant) as engine:
+        run = asyncio.create_task(engine.run([{"id": n} for n in range(10)], concurrency=1))
+        async with asyncio.timeout(20):
+            while not runs.started:
+                await asyncio.sleep(0)
+            engine.stop()
+            reluctant.may.set()
+            report = await run
+    assert report.completed + report.pending == 10
+    assert report.completed == runs.started
+    assert report.completed <= 2
