@@ -10,7 +10,7 @@ import pytest
 from treadle.stores.sqlite_many import Many
 
 
-@pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 39, 40, 41, 47, 48, 49, 88, 1_000])
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 7, 8, 9, 31, 32, 33, 63, 64, 65, 95, 1_000])
 def test_every_row_is_inserted_in_its_place(count: int) -> None:
     many = Many("INSERT INTO t (a, b)", "(?, nullif(?, 0))")
     rows = [(f"row {number}", number % 3) for number in range(count)]
