@@ -61,6 +61,7 @@ from treadle.stores.shared import (
     taken_for_dead,
     workflow_event,
 )
+from treadle.stores.sqlite_claims import Claims
 from treadle.stores.sqlite_events import read_events
 from treadle.stores.sqlite_put import Tally, write_changes, write_rows, write_starts
 from treadle.stores.sqlite_reading import NoWriter, open_for_reading
@@ -106,7 +107,8 @@ class SqliteStateStore(StateStore):
         self._files: ArtefactFiles | ArtefactMemory = ArtefactMemory() if path == ":memory:" else ArtefactFiles.of(path)
         self._names = Names()
         self._names.read(con)
-        self._starts = Starts(Undo())
+        undo = Undo()
+        self._starts, self._claims = Starts(undo), Claims(undo)
         self._writer: Writer | NoWriter = (
             NoWriter(path) if read_only else Writer(con, path, self._starts, self._write_changes, self._write_starts)
         )
@@ -157,14 +159,19 @@ class SqliteStateStore(StateStore):
                 con.close()
 
     def _write_changes(self, con: Con, changes: Sequence[Change]) -> list[Exception | None]:
-        return write_changes(con, self._names, self._starts, changes)
+        return write_changes(con, self._names, self._claims, self._starts, changes)
 
     def _write_starts(self, con: Con, due: Sequence[Start]) -> None:
         write_starts(con, self._names, self._starts, due)
 
     async def _write(self, act: Callable[[Con], T]) -> T:
         self._check_open()
-        result: T = await self._writer.act(act)
+
+        def apart(con: Con) -> T:
+            self._claims.forget()
+            return act(con)
+
+        result: T = await self._writer.act(apart)
         return result
 
     async def _read(self, act: Callable[[Con], T]) -> T:

@@ -16,14 +16,12 @@ from typing import Any
 from treadle.errors import LeaseLost
 from treadle.state import Change, EventRow, ItemPhase, ItemState, StageRow, StageState, SubtaskRow, Transition
 from treadle.stores.shared import no_longer_held, refused
+from treadle.stores.sqlite_claims import Claims, fences_of
 from treadle.stores.sqlite_events import is_plain_end, write_both, write_events
 from treadle.stores.sqlite_many import Many
 from treadle.stores.sqlite_rows import CODE_OF, PHASE_CODE, REVIEW, Names
 from treadle.stores.sqlite_starts import Start, Starts
 
-_CLAIMED = "FROM items WHERE worker IS NOT NULL AND id IN (SELECT value FROM json_each(?))"
-_FENCES = f"SELECT id, fence {_CLAIMED}"
-_HELD = f"SELECT count(*), sum(fence) {_CLAIMED}"
 _STAGE_SET = (
     " ON CONFLICT DO UPDATE SET state = excluded.state, attempt = excluded.attempt, updated = excluded.updated,"
     " started = excluded.started, due = excluded.due, error = excluded.error, artefact = excluded.artefact,"
@@ -68,28 +66,22 @@ _BARE_STAGE = StageRow("", StageState.PENDING, 0, 0)[8:]
 _BARE_SUBTASK = SubtaskRow("", 0, "", StageState.PENDING, 0, 0)[10:]
 
 
-def write_changes(con: sqlite3.Connection, names: Names, starts: Starts, changes: Sequence[Change]) -> list[Exception | None]:
+def write_changes(
+    con: sqlite3.Connection, names: Names, claims: Claims, starts: Starts, changes: Sequence[Change]
+) -> list[Exception | None]:
     """Write the changes whose claim still holds; an error for each of the others, which the journal tells of."""
-    if not _all_hold(con, changes):
-        return _write_held(con, names, starts, changes)
+    if not claims.all_hold(con, changes):
+        return _write_held(con, names, claims, starts, changes)
     write_rows(con, names, starts, changes)
-    _write_rests(con, changes)
+    _write_rests(con, claims, changes)
     return [None] * len(changes)
 
 
-def _all_hold(con: sqlite3.Connection, changes: Sequence[Change]) -> bool:
-    """Whether all items are different ones and every claim holds, as it almost always is: said by two numbers.
-
-    Fences only grow, so their sum is what these claims were given, or larger.
-    """
-    fences = {state.key: state.fence for state, _ in changes}
-    held = con.execute(_HELD, (json.dumps(list(fences)),)).fetchone()
-    return len(fences) == len(changes) and held == (len(fences), sum(fences.values()))
-
-
-def _write_held(con: sqlite3.Connection, names: Names, starts: Starts, changes: Sequence[Change]) -> list[Exception | None]:
+def _write_held(
+    con: sqlite3.Connection, names: Names, claims: Claims, starts: Starts, changes: Sequence[Change]
+) -> list[Exception | None]:
     """``write_changes``, looking at each claim."""
-    fences = _fences(con, [state for state, _ in changes])
+    fences = fences_of(con, [state for state, _ in changes])
     results: list[Exception | None] = []
     held: list[Change] = []
     late: list[Change] = []
@@ -109,11 +101,11 @@ def _write_held(con: sqlite3.Connection, names: Names, starts: Starts, changes: 
                 # Nor is the start written that waited for this.
                 starts.drop(state.key)
     write_rows(con, names, starts, held + late)
-    _write_rests(con, held)
+    _write_rests(con, claims, held)
     return results
 
 
-def _write_rests(con: sqlite3.Connection, changes: Sequence[Change]) -> None:
+def _write_rests(con: sqlite3.Connection, claims: Claims, changes: Sequence[Change]) -> None:
     """Items that rest are given back; most of them for good, and those in one statement."""
     ended: dict[tuple[ItemPhase, int], list[int]] = {}
     rests: list[tuple[Any, ...]] = []
@@ -123,6 +115,7 @@ def _write_rests(con: sqlite3.Connection, changes: Sequence[Change]) -> None:
             continue
         at = change.at
         phases.phase(state, rest.phase)
+        claims.give_back(state.key)
         if rest.wake is None and rest.expiry is None and rest.priority == 0:
             ended.setdefault((rest.phase, state.news), []).append(state.key)
         else:
@@ -131,11 +124,6 @@ def _write_rests(con: sqlite3.Connection, changes: Sequence[Change]) -> None:
         con.execute(_PUT_ENDED, (PHASE_CODE[phase], news, at, json.dumps(keys)))
     con.executemany(_PUT_REST, rests)
     phases.write(con)
-
-
-def _fences(con: sqlite3.Connection, states: Sequence[ItemState]) -> dict[int, int]:
-    """The fences of those that somebody holds, by key."""
-    return dict(con.execute(_FENCES, (json.dumps([state.key for state in states]),)))
 
 
 def write_rows(con: sqlite3.Connection, names: Names, starts: Starts, changes: Iterable[Change]) -> None:
@@ -148,7 +136,7 @@ def write_rows(con: sqlite3.Connection, names: Names, starts: Starts, changes: I
 
 def write_starts(con: sqlite3.Connection, names: Names, starts: Starts, due: Sequence[Start]) -> None:
     """Write starts that have waited long enough; of an item that is somebody else's by now there is nothing to tell."""
-    fences = _fences(con, [state for state, _ in due])
+    fences = fences_of(con, [state for state, _ in due])
     rows = _Rows(con, names, starts)
     for start in due:
         if fences.get(start[0].key) == start[0].fence:
