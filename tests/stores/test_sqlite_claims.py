@@ -57,7 +57,8 @@ def hold(claims: Claims, con: sqlite3.Connection, *keys: int, fence: int = 7) ->
 def test_what_was_found_to_hold_is_not_looked_up_again(con: sqlite3.Connection) -> None:
     claims, asked = Claims(Undo()), Asked(con)
     assert hold(claims, con, 1, 2)
-    assert hold(claims, con, 2) and hold(claims, con, 1, 2)
+    assert hold(claims, con, 2)
+    assert hold(claims, con, 1, 2)
     assert asked.lookups == 1
     assert hold(claims, con, 1, 3)
     assert asked.lookups == 2

@@ -41,15 +41,19 @@ class Reluctant(FaultyStore):
 
 
 class Runs:
-    """A workflow of one stage that tells how many ran, and at once."""
+    """A workflow of one stage that tells how many ran, and at once, and when ``enough`` have started."""
 
-    def __init__(self) -> None:
+    def __init__(self, enough: int = 1) -> None:
         self.started = self.now = self.most = 0
+        self._enough = enough
+        self.enough = asyncio.Event()
         self.flow = Workflow("runs")
         self.flow.stage(self.body)
 
     async def body(self, item: Item) -> int:
         self.started += 1
+        if self.started == self._enough:
+            self.enough.set()
         self.now += 1
         self.most = max(self.most, self.now)
         await asyncio.sleep(0)
@@ -80,12 +84,11 @@ async def test_no_more_stages_run_at_once_than_may_while_the_store_is_slow(store
 
 
 async def test_what_waits_to_be_written_has_an_end(store: StateStore) -> None:
-    runs, reluctant = Runs(), Reluctant(store)
+    runs, reluctant = Runs(enough=6), Reluctant(store)
     async with Engine(runs.flow, reluctant) as engine:
         run = asyncio.create_task(engine.run([{"id": n} for n in range(100)], concurrency=5))
         async with asyncio.timeout(20):
-            while runs.started < 6:
-                await asyncio.sleep(0)
+            await runs.enough.wait()
             asked = reluctant.calls["claim"]
             for _ in range(1_000):
                 await asyncio.sleep(0)
@@ -115,20 +118,19 @@ async def test_an_item_that_is_due_again_at_once_comes_again(store: StateStore) 
 
 
 async def test_an_item_that_comes_again_before_its_rest_is_acknowledged_has_its_place(store: StateStore) -> None:
-    goes_on, running, flow = asyncio.Event(), set[int](), Workflow("again")
+    goes_on, again, flow = asyncio.Event(), asyncio.Event(), Workflow("again")
     reluctant = Reluctant(store, mute=True)
 
     @flow.stage(retry=RetryBudget(max_attempts=2, delay=1e-6, jitter=False))
     async def body(item: Item, ctx: StageContext) -> None:
         if ctx.attempt == 1:
             raise ValueError("not yet")
-        running.add(item["id"])
+        again.set()
         await goes_on.wait()
 
     async with Engine(flow, reluctant) as engine, asyncio.timeout(60):
         run = asyncio.create_task(engine.run([{"id": 1}], concurrency=1))
-        while not running:
-            await asyncio.sleep(0.001)
+        await again.wait()
         worker = engine._worker
         assert worker is not None
         assert worker._moving == 1
@@ -143,8 +145,7 @@ async def test_nothing_is_claimed_in_its_place_when_the_engine_was_told_to_stop(
     async with Engine(runs.flow, reluctant) as engine:
         run = asyncio.create_task(engine.run([{"id": n} for n in range(10)], concurrency=1))
         async with asyncio.timeout(20):
-            while not runs.started:
-                await asyncio.sleep(0)
+            await runs.enough.wait()
             engine.stop()
             reluctant.may.set()
             report = await run
