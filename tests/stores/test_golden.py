@@ -113,6 +113,16 @@ async def test_every_row_is_kept(tmp_path: Path, version: int) -> None:
 
 
 @pytest.mark.parametrize("version", OURS)
+async def test_each_event_is_found_by_its_item(tmp_path: Path, version: int) -> None:
+    async with open_store(left(tmp_path, version)) as store:
+        everything = await store.events(0, 1_000)
+        items = {event.item_id for event in everything}
+        assert len(items) == 7
+        for item in items:
+            assert await store.events(0, 1_000, item) == [event for event in everything if event.item_id == item]
+
+
+@pytest.mark.parametrize("version", OURS)
 async def test_its_items_are_found_and_go_on(tmp_path: Path, version: int) -> None:
     async with open_store(left(tmp_path, version)) as store, Engine(papers(), store) as engine:
         phases = (await store.counts()).phases

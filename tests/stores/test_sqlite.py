@@ -87,7 +87,7 @@ async def test_a_file_of_the_first_schema_opens_with_nothing_lost(tmp_path: Path
         assert asked.review_data.details == {"a": 1}
         assert [child.name for child in await store.get_subtask_statuses("doc-1", "fetch")] == ["page-1"]
     con = sqlite3.connect(path)
-    assert con.execute("SELECT version FROM schema_version").fetchall() == [(7,)]
+    assert con.execute("SELECT version FROM schema_version").fetchall() == [(8,)]
     assert con.execute("SELECT state FROM stage_statuses WHERE item_id = 'doc-1' AND stage = 'scan'").fetchone() == ("completed",)
     con.close()
 

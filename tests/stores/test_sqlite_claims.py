@@ -123,7 +123,7 @@ def test_what_a_transaction_gave_back_that_took_no_place_still_holds(con: sqlite
     assert hold(claims, con, 1)
 
 
-def test_what_was_forgotten_since_is_undone_too(con: sqlite3.Connection) -> None:
+def test_what_was_forgotten_before_it_was_undone_is_looked_up(con: sqlite3.Connection) -> None:
     undo = Undo()
     claims = Claims(undo)
     con.execute("BEGIN IMMEDIATE")

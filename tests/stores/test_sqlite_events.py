@@ -14,7 +14,10 @@ import pytest_asyncio
 
 from treadle import Engine, EventKind, Workflow, open_store
 from treadle.event import WorkflowEvent
+from treadle.state import EventRow, Transition
 from treadle.store import EventFilter, StateStore
+from treadle.stores.sqlite_proof import Query, trace_of
+from treadle.stores.sqlite_prune import has_leftovers, sweep
 from treadle.stores.sqlite_rows import KINDS
 
 PATHS = pytest.mark.may_block
@@ -123,6 +126,50 @@ async def test_counts_of_the_end_count_both(store: StateStore, everything: list[
         assert sum(tallied.n for tallied in counted if tallied.kind is STARTED) == sum(
             event.kind is STARTED for event in expected
         )
+
+
+async def test_an_item_keeps_what_was_told_of_a_stage_that_is_done_anew(store: StateStore) -> None:
+    async with Engine(plain(), store) as engine:
+        before = await store.events(0, ALL, "a")
+        await engine.rerun("a", "one", cascade=True)
+        await engine.advance("a")
+    everything = await store.events(0, ALL)
+    of_item = await store.events(0, ALL, "a")
+    assert of_item == [event for event in everything if event.item_id == "a"]
+    assert of_item[: len(before)] == before
+    assert [event.kind for event in of_item].count(COMPLETED) == 4
+
+
+async def test_what_tells_of_both_ends_proves_its_transaction(store: StateStore, tmp_path: Path) -> None:
+    state = await store.load("a")
+    assert state is not None
+    row = state.stages["two"]
+
+    def proof(at: int) -> Query:
+        found = trace_of([(state, Transition(at, events=[EventRow(COMPLETED, "two", None, 1)]))])
+        assert found is not None
+        return found
+
+    with closing(sqlite3.connect(tmp_path / "s.db")) as con:
+        assert con.execute(*proof(row.updated)).fetchone() == (1,)
+        assert con.execute(*proof(row.updated + 1)).fetchone() is None
+
+
+@PATHS
+@pytest.mark.parametrize("rows", [1, 2, 5])
+async def test_nothing_is_left_of_a_pruned_item_however_few_rows_go_at_once(tmp_path: Path, rows: int) -> None:
+    path = tmp_path / "s.db"
+    async with open_store(path) as store, Engine(plain(), store) as engine:
+        await engine.run([{"id": name} for name in ("a", "bad", "stays")])
+    with closing(sqlite3.connect(path, isolation_level=None)) as con:
+        con.execute("INSERT INTO leftovers SELECT id FROM items WHERE key <> 'stays'")
+        con.execute("DELETE FROM items WHERE key <> 'stays'")
+        for _ in range(100):
+            sweep(con, rows)
+        assert not has_leftovers(con)
+        items = {table: con.execute(f"SELECT DISTINCT item FROM {table}").fetchall() for table in ("stages", "events")}
+        assert items == {"stages": [(3,)], "events": [(3,)]}
+        assert con.execute("SELECT count(*) FROM attempts").fetchone() == (0,)
 
 
 @PATHS

@@ -75,7 +75,7 @@ async def test_a_newer_schema_stays_byte_for_byte_as_it_is(tmp_path: Path) -> No
     con.execute("PRAGMA journal_mode=DELETE")
     con.close()
     before = path.read_bytes()
-    with pytest.raises(SchemaTooNew, match=r"new\.db has schema 99, this Treadle knows up to 7; upgrade Treadle"):
+    with pytest.raises(SchemaTooNew, match=r"new\.db has schema 99, this Treadle knows up to 8; upgrade Treadle"):
         await open_store(path)
     assert path.read_bytes() == before
     assert names(tmp_path) == [path.name]

@@ -21,26 +21,25 @@ _HELD = f"SELECT count(*), sum(fence) {_CLAIMED}"
 
 
 class Claims:
-    """The claims that hold; what a transaction learns of them is undone with it."""
+    """The claims that hold. What a transaction has told of them is forgotten when anything of it is undone."""
 
     def __init__(self, undo: Undo) -> None:
         self._undo = undo
         self._known: dict[int, int] = {}
         """Fences by the numbers of their items."""
-        self._seen: tuple[sqlite3.Connection, int] | None = None
-        """What tells whether somebody else has written since."""
+        self._seen: tuple[sqlite3.Connection, int, int] | None = None
+        """What tells whether somebody else has written since, or something was undone."""
 
     def forget(self) -> None:
         """Something is about to be written that may take any of them away."""
-        # Another one: what is undone later is undone in the old one.
-        self._known = {}
+        self._known.clear()
 
     def all_hold(self, con: sqlite3.Connection, changes: Sequence[Change]) -> bool:
         """Whether all items are different ones and every claim holds, as it almost always is; asked in a write transaction."""
         fences = {state.key: state.fence for state, _ in changes}
         if len(fences) < len(changes):
             return False
-        seen = (con, con.execute("PRAGMA data_version").fetchone()[0])
+        seen = (con, con.execute("PRAGMA data_version").fetchone()[0], self._undo.undone)
         if seen != self._seen:
             self._seen = seen
             self.forget()
@@ -49,14 +48,12 @@ class Claims:
         # Said by two numbers: fences only grow, so their sum is what these claims were given, or larger.
         if con.execute(_HELD, (json.dumps(list(fences)),)).fetchone() != (len(fences), sum(fences.values())):
             return False
-        for key, fence in fences.items():
-            self._undo.put(self._known, key, fence)
+        self._known.update(fences)
         return True
 
     def give_back(self, key: int) -> None:
         """The claim of that item ends with what is being written."""
-        if key in self._known:
-            self._undo.drop(self._known, key)
+        self._known.pop(key, None)
 
 
 def fences_of(con: sqlite3.Connection, states: Sequence[ItemState]) -> dict[int, int]:

@@ -3,6 +3,9 @@
 Most stages end before their start was written (``sqlite_starts``). Both are then told by one row, that of the end, whose
 ``began`` says when the stage started; the start has the cursor before the row's own. That spares a quick pipeline a third of
 its journal, which is a sixth of its file, and a twelfth of its work (``make bench``, W1 and W5).
+
+The stage's own row says which one it is (``told``), so the index by which an item's events are found has only all others. A
+stage has at most one: only where nothing is known of it does its start wait for its end.
 """
 
 from __future__ import annotations
@@ -37,6 +40,12 @@ _LAST = (
     " coalesce((SELECT max(CAST(seq AS INTEGER)) FROM sqlite_sequence WHERE name = 'events'), 0))"
 )
 
+OF_ITEM = (
+    "cursor IN (SELECT cursor FROM events WHERE item = :item AND began IS NULL"
+    " UNION ALL SELECT told FROM stages WHERE item = :item AND told IS NOT NULL)"
+)
+"""SQL for the rows of the item with that number."""
+
 ROW = "e.cursor, e.at, coalesce(i.key, ''), e.kind, n.name, e.subtask, e.attempt, e.data, e.began"
 """What ``told_by`` takes."""
 FROM = "FROM events e LEFT JOIN items i ON i.id = e.item LEFT JOIN names n ON n.id = e.stage"
@@ -50,11 +59,14 @@ def write_events(con: sqlite3.Connection, names: Names, told: Iterable[tuple[int
     ])  # fmt: skip
 
 
-def write_both(con: sqlite3.Connection, ended: Sequence[tuple[int, int, int, int]]) -> None:
-    """Write starts and ends of first attempts: when each ended, the numbers of item and stage, and when it began."""
-    if ended:
-        last = con.execute(_LAST).fetchone()[0]
-        _PUT_BOTH.write(con, [(last + 2 * place, *row) for place, row in enumerate(ended, 1)])
+def last_cursor(con: sqlite3.Connection) -> int:
+    """The last cursor that was ever given."""
+    return int(con.execute(_LAST).fetchone()[0])
+
+
+def write_both(con: sqlite3.Connection, ended: Sequence[tuple[int, int, int, int, int]]) -> None:
+    """Write starts and ends of first attempts: a cursor, when it ended, the numbers of item and stage, and when it began."""
+    _PUT_BOTH.write(con, ended)
 
 
 def is_plain_end(event: EventRow, stage: str) -> bool:
@@ -80,12 +92,21 @@ def told_by(rows: Iterable[tuple[Any, ...]], *, newest_first: bool = False) -> I
         yield from (told, start) if newest_first else (start, told)
 
 
+def select(where: str, *, of_item: bool, newest_first: bool = False) -> str:
+    """SQL for ``:limit`` rows of the journal, or of the item with the id ``:item``, in order."""
+    known, order = "(i.id IS NOT NULL OR e.item = 0)", f"ORDER BY 1 {'DESC' if newest_first else 'ASC'} LIMIT :limit"
+    if not of_item:
+        return f"SELECT {ROW} {FROM} WHERE {where} AND {known} {order}"
+    number = "(SELECT id FROM items WHERE key = :item)"
+    apart = f"SELECT {ROW} {FROM} WHERE e.item = {number} AND e.began IS NULL AND {where} {order}"
+    both = f"SELECT {ROW} FROM stages s CROSS JOIN {FROM[5:]} WHERE s.item = {number} AND e.cursor = s.told AND {where} {order}"
+    return f"SELECT * FROM ({apart}) UNION ALL SELECT * FROM ({both}) {order}"
+
+
 def read_events(con: sqlite3.Connection, after: int, limit: int, item_id: str | None) -> list[Told]:
     """The next events behind a cursor."""
-    only = "" if item_id is None else " AND e.item = (SELECT id FROM items WHERE key = :item)"
     rows = con.execute(
-        f"SELECT {ROW} {FROM} WHERE e.cursor > :after AND (i.id IS NOT NULL OR e.item = 0){only} ORDER BY e.cursor LIMIT :limit",
-        {"after": after, "limit": limit, "item": item_id},
+        select("e.cursor > :after", of_item=item_id is not None), {"after": after, "limit": limit, "item": item_id}
     )
     # The first row may be one whose start has been read before.
     return list(islice((told for told in told_by(rows) if told[0] > after), limit))

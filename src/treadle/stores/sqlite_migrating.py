@@ -13,7 +13,7 @@ from treadle.clock import to_us
 from treadle.durable_files import sync
 from treadle.errors import SchemaTooNew, StoreCorrupt
 
-VERSION = 7
+VERSION = 8
 STATES = ("pending", "running", "completed", "failed", "awaiting_review", "skipped")
 """Stored as their places here."""
 

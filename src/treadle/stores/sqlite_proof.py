@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from uuid import uuid4
 
 from treadle.clock import now_us
 from treadle.event import EventKind
 from treadle.state import Change
+from treadle.stores.sqlite_events import OF_ITEM
 from treadle.stores.sqlite_rows import KIND_CODE
 from treadle.stores.sqlite_schema import connect, prepare
 
-Query = tuple[str, Sequence[object]]
+Query = tuple[str, Sequence[object] | Mapping[str, object]]
 
-_EVENT = "SELECT 1 FROM events WHERE item = ? AND at = ? AND kind = ? AND attempt IS ? AND subtask IS ? AND data IS ?"
+_EVENT = f"SELECT 1 FROM events WHERE {OF_ITEM} AND at = :at AND kind = :kind AND attempt IS :attempt AND subtask IS :subtask AND data IS :data"
 _MARK = "SELECT 1 FROM marks WHERE writer = ? AND number = ?"
 _OLD = 86_400_000_000
 
@@ -44,7 +45,8 @@ def trace_of(changes: Iterable[Change]) -> Query | None:
         if told:
             event = told[-1]
             # Only the holder of an item tells of it at that very microsecond.
-            return _EVENT, (state.key, change.at, KIND_CODE[event.kind], event.attempt, event.subtask, event.data)
+            said = {"kind": KIND_CODE[event.kind], "attempt": event.attempt, "subtask": event.subtask, "data": event.data}
+            return _EVENT, {"item": state.key, "at": change.at, **said}
     return None
 
 

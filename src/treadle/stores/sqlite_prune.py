@@ -12,20 +12,22 @@ from treadle.stores.sqlite_put import Tally
 from treadle.stores.sqlite_rows import CODE_OF, KIND_CODE, PHASE_CODE
 
 _LISTED = "(SELECT value FROM json_each(?))"
-# What was last said of an item is its last event; statuses that tools have set tell no events.
+# What was last said of an item is its last event, or the change of a stage; statuses that tools have set tell no events.
 _RESTED = (
-    " AND max(added, coalesce((SELECT at FROM events WHERE item = items.id ORDER BY cursor DESC LIMIT 1), 0),"
+    " AND max(added, coalesce((SELECT at FROM events WHERE item = items.id AND began IS NULL ORDER BY cursor DESC LIMIT 1), 0),"
     " coalesce((SELECT max(updated) FROM stages WHERE item = items.id), 0)) < ?"
 )
 _FREE = f"payload IS NOT NULL AND worker IS NULL AND phase IN {_LISTED}"
 _TELL = "INSERT INTO events (at, item, kind, data) VALUES (?, 0, ?, ?)"
 _SWEEP = (
-    "DELETE FROM stages WHERE item = ?1 AND stage IN (SELECT stage FROM stages WHERE item = ?1 LIMIT ?2)",
+    # The rows of the journal that are found by the rows of stages go before those, and in the same order.
+    "DELETE FROM events WHERE cursor IN (SELECT told FROM stages JOIN events ON cursor = told WHERE stages.item = ?1 ORDER BY stages.stage LIMIT ?2)",
+    "DELETE FROM stages WHERE item = ?1 AND stage IN (SELECT stage FROM stages WHERE item = ?1 ORDER BY stage LIMIT ?2)",
     # The newest review stays, unseen: its place must not be given to another, whose readers have gone past it.
     "DELETE FROM reviews WHERE id IN (SELECT id FROM reviews WHERE item = ?1 LIMIT ?2) AND id < (SELECT max(id) FROM reviews)",
     "DELETE FROM subtasks WHERE (item, stage, seq) IN (SELECT item, stage, seq FROM subtasks WHERE item = ?1 LIMIT ?2)",
     "DELETE FROM attempts WHERE (item, stage, run, seq, number) IN (SELECT item, stage, run, seq, number FROM attempts WHERE item = ?1 LIMIT ?2)",
-    "DELETE FROM events WHERE cursor IN (SELECT cursor FROM events WHERE item = ?1 LIMIT ?2)",
+    "DELETE FROM events WHERE cursor IN (SELECT cursor FROM events WHERE item = ?1 AND began IS NULL LIMIT ?2)",
 )
 _SOME = 200
 """Items of which a step removes what is left."""

@@ -17,21 +17,22 @@ from treadle.errors import LeaseLost
 from treadle.state import Change, EventRow, ItemPhase, ItemState, StageRow, StageState, SubtaskRow, Transition
 from treadle.stores.shared import no_longer_held, refused
 from treadle.stores.sqlite_claims import Claims, fences_of
-from treadle.stores.sqlite_events import is_plain_end, write_both, write_events
+from treadle.stores.sqlite_events import is_plain_end, last_cursor, write_both, write_events
 from treadle.stores.sqlite_many import Many
-from treadle.stores.sqlite_rows import CODE_OF, PHASE_CODE, REVIEW, Names
+from treadle.stores.sqlite_rows import CODE_OF, PHASE_CODE, REVIEW, STAGE, Names
 from treadle.stores.sqlite_starts import Start, Starts
 
 _STAGE_SET = (
     " ON CONFLICT DO UPDATE SET state = excluded.state, attempt = excluded.attempt, updated = excluded.updated,"
     " started = excluded.started, due = excluded.due, error = excluded.error, artefact = excluded.artefact,"
     " summary = excluded.summary, review = excluded.review, version = excluded.version, spent = excluded.spent,"
-    " interruptions = excluded.interruptions, fan_out = excluded.fan_out, reruns = excluded.reruns, feedback = excluded.feedback"
+    " interruptions = excluded.interruptions, fan_out = excluded.fan_out, reruns = excluded.reruns, feedback = excluded.feedback,"
+    " told = coalesce(excluded.told, told)"
 )
-_STAGES = "INSERT INTO stages"
-_PUT_STAGE = Many(_STAGES, "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", _STAGE_SET)
-_PUT_BARE_STAGE = Many(_STAGES, "(?,?,?,?,?,?,NULL,NULL,NULL,NULL,NULL,NULL,0,0,0,0,NULL)", _STAGE_SET)
-_PUT_MADE_STAGE = Many(_STAGES, "(?,?,?,?,?,?,NULL,NULL,?,NULL,NULL,NULL,0,0,0,0,NULL)", _STAGE_SET)
+_STAGES = f"INSERT INTO stages ({STAGE}, told)"
+_PUT_STAGE = Many(_STAGES, "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,nullif(?,0))", _STAGE_SET)
+_PUT_BARE_STAGE = Many(_STAGES, "(?,?,?,?,?,?,NULL,NULL,NULL,NULL,NULL,NULL,0,0,0,0,NULL,nullif(?,0))", _STAGE_SET)
+_PUT_MADE_STAGE = Many(_STAGES, "(?,?,?,?,?,?,NULL,NULL,?,NULL,NULL,NULL,0,0,0,0,NULL,nullif(?,0))", _STAGE_SET)
 _SUBTASK_SET = (
     " ON CONFLICT DO UPDATE SET state = excluded.state, attempt = excluded.attempt, updated = excluded.updated,"
     " started = excluded.started, due = excluded.due, error = excluded.error, artefact = excluded.artefact, data = excluded.data,"
@@ -188,8 +189,10 @@ class _Rows:
         self._subtasks: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
         self._attempts: list[tuple[Any, ...]] = []
         self._events: list[tuple[int, int, EventRow]] = []
-        self._both: list[tuple[int, int, int, int]] = []
+        self._both: list[tuple[int, int, int, int, int]] = []
         """Written before all other events, so that nothing of the same item may have happened in this batch before."""
+        self._cursor = 0
+        """The last one that was given; 0 if none has been needed yet."""
         self._begun: set[int] = set()
         """Items whose start came with this batch."""
         self._reviews: list[tuple[Any, ...]] = []
@@ -208,8 +211,11 @@ class _Rows:
             began = before[1].stages[-1][0]
             is_over = bool(stages) and stages[0][0] == began
             if is_over and events and is_plain_end(events[0], began) and key not in self._begun:
-                self._both.append((at, key, self._number_of.get(began) or self._names.number(self._con, began), before[1].at))
-                events = events[1:]
+                self._cursor = (self._cursor or last_cursor(self._con)) + 2
+                number = self._number_of.get(began) or self._names.number(self._con, began)
+                self._both.append((self._cursor, at, key, number, before[1].at))
+                self._stage(state, stages[0], self._cursor)
+                stages, events = stages[1:], events[1:]
             else:
                 self.start(before, row=not is_over)
         if begins and stages[-1][0] not in state.stored:
@@ -235,7 +241,7 @@ class _Rows:
             self._stage(state, change.stages[-1])
         self._events.append((change.at, state.key, change.events[-1]))
 
-    def _stage(self, state: ItemState, row: StageRow) -> None:
+    def _stage(self, state: ItemState, row: StageRow, told: int = 0) -> None:
         name, now = row[0], row[1]
         stage = self._number_of.get(name) or self._names.number(self._con, name)
         before = state.stored.get(name)
@@ -245,11 +251,11 @@ class _Rows:
                 self._moved.append((stage, before, now))
         bare, made, whole = self._stages
         if row[4] is None or row[5] is not None or row[6] is not None or row[8:] != _BARE_STAGE:
-            whole.append((state.key, stage, CODE_OF[now], *row[2:]))
+            whole.append((state.key, stage, CODE_OF[now], *row[2:], told))
         elif row[7] is None:
-            bare.append((state.key, stage, CODE_OF[now], row[2], row[3], row[4]))
+            bare.append((state.key, stage, CODE_OF[now], row[2], row[3], row[4], told))
         else:
-            made.append((state.key, stage, CODE_OF[now], row[2], row[3], row[4], row[7]))
+            made.append((state.key, stage, CODE_OF[now], row[2], row[3], row[4], row[7], told))
 
     def _take_subtasks(self, key: int, rows: Sequence[SubtaskRow]) -> None:
         con, number = self._con, self._names.number

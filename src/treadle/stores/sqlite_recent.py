@@ -12,7 +12,7 @@ from treadle.event import EventKind
 from treadle.state import StageRow, StageState
 from treadle.store import SHOWN, EventFilter, Journal, Tallied
 from treadle.stores.shared import workflow_event
-from treadle.stores.sqlite_events import FROM, NEWEST, ROW, of_kinds, tallied, told_by
+from treadle.stores.sqlite_events import NEWEST, of_kinds, select, tallied, told_by
 from treadle.stores.sqlite_rows import CODE_OF, KIND_CODE, KINDS, STATE_OF, Names, unreadable
 
 _LOOK = 200_000
@@ -46,18 +46,19 @@ def journal(con: sqlite3.Connection, wanted: EventFilter, after: int | None, lim
     last = con.execute(f"SELECT coalesce({NEWEST}, 0)").fetchone()[0]
     if newest_first:
         top = last + 1 if after is None else min(after, last + 1)
-        low, high, end, order = top - _LOOK, top, 1, "DESC"
+        low, high, end = top - _LOOK, top, 1
     else:
-        low, high, end, order = after or 0, (after or 0) + _LOOK + 1, last, "ASC"
+        low, high, end = after or 0, (after or 0) + _LOOK + 1, last
     if wanted.item_id is not None:
-        # All events of one item are found by its index, wherever they are.
+        # All events of one item are found, wherever they are.
         low, high = (0, high) if newest_first else (low, last + 1)
     if wanted.kinds is not None:
         where += f" AND {of_kinds(wanted.kinds)}"
     rows = con.execute(
         # A row may be an event before the last one that is looked at and one behind it.
-        f"SELECT {ROW} {FROM} WHERE e.cursor > :low AND e.cursor <= :high AND (i.id IS NOT NULL OR e.item = 0)"
-        f" AND {where} ORDER BY e.cursor {order} LIMIT :limit",
+        select(
+            f"e.cursor > :low AND e.cursor <= :high AND {where}", of_item=wanted.item_id is not None, newest_first=newest_first
+        ),
         values | {"low": low, "high": high, "limit": limit + 1},
     )
     seen = (

@@ -77,6 +77,11 @@ class Names:
         return self._name[number]
 
 
+STAGE = (
+    "item, stage, state, attempt, updated, started, due, error, artefact, summary, review, version, spent, interruptions, fan_out, reruns,"
+    " feedback"
+)
+
 _ITEM = "SELECT id, key, payload, phase, priority, urgency, fence, news, added, lost FROM items"
 
 
@@ -125,7 +130,7 @@ def _read_rows(
     wanted = json.dumps(keys)
     only = "" if stage is None else "AND stage = (SELECT id FROM names WHERE name = :stage)"
     rows_of_stages = con.execute(
-        f"SELECT * FROM stages WHERE item IN (SELECT value FROM json_each(:items)) {only} ORDER BY item, stage",
+        f"SELECT {STAGE} FROM stages WHERE item IN (SELECT value FROM json_each(:items)) {only} ORDER BY item, stage",
         {"items": wanted, "stage": stage},
     )
     take_stages(con, names, rows_of_stages, found)

@@ -12,6 +12,8 @@ class Undo:
 
     def __init__(self) -> None:
         self._log: list[tuple[dict[Any, Any], Any, Any]] = []
+        self.undone: int = 0
+        """How often something was taken back."""
 
     def put(self, place: dict[Any, Any], key: Any, value: Any) -> None:
         """``place[key]`` is ``value``."""
@@ -33,6 +35,7 @@ class Undo:
 
     def undo(self, since: int = 0) -> None:
         """The transaction took no place, or nothing of it after that much."""
+        self.undone += 1
         while len(self._log) > since:
             place, key, before = self._log.pop()
             if before is _ABSENT:
