@@ -32,7 +32,9 @@ _RETRY_US = 500_000
 IN_LINE = 1_000
 """Items that may wait for one stage in memory: enough that no line runs dry while those beyond come back from the store."""
 _AHEAD = 64
-"""Items that the store should hold ahead at least, however few move: to add one takes a transaction, and so does to add many."""
+_SOON = 0.1
+"""Where items are claimed within so many seconds of being added, up to so many are added at once however few move: to add one takes a
+transaction, and so does to add many. No more, since what is tried again comes after what was added before."""
 _POLL = 0.5
 """Seconds after which a worker looks for what other processes did: decisions, retries, new items."""
 
@@ -441,13 +443,15 @@ class Worker:
     async def _feed(self, intake: Intake | None, concurrency: int) -> None:
         """Add items while the store holds less ahead than can be moved at once."""
         assert intake is not None  # noqa: S101 - the caller looked
-        enough = max(concurrency, _AHEAD)
+        enough, before = concurrency, 0.0
         while not intake.source.exhausted and not self._stopping:
             room = concurrency - self._moving + enough - self._ahead
             if room <= enough // 2:
                 self._hungry.clear()
                 await self._hungry.wait()
                 continue
+            before, since = time.monotonic(), time.monotonic() - before
+            enough = min(2 * enough, max(concurrency, _AHEAD)) if since < _SOON else max(enough // 2, concurrency)
             added = await intake.add(room)
             self._ahead += added
             self.poke()

@@ -22,7 +22,8 @@ APP = f"{ROOT / 'tests' / 'web' / 'inbox' / 'papers.py'}:papers"
 @pytest.fixture(scope="session")
 def sample_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("papers") / "papers.db"
-    treadle.run(papers, PAPERS, store=path, concurrency=1)
+    for paper in PAPERS:  # one after the other, so that the queue has their order
+        treadle.run(papers, [paper], store=path)
     return path
 
 
