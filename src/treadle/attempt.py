@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import json
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -152,8 +152,11 @@ class Call:
         try:
             if self._raised is not None:
                 return self._failed(self._raised, began)
-            if self._stage.bare:
-                return self._ended(await self._call(), began)
+            stage = self._stage
+            if stage.bare and stage.batch is None:
+                return self._ended(await self.invoke(stage.body if self._unit[1] is None else stage.handler, None), began)
+            if stage.bare:
+                return self._ended(await self._part_of_batch(), began)
             if self._executor == PROCESS and self._surroundings.processes is not None:
                 return await self._in_process(began)
             attempt: AttemptRow = await self._within_time(self._judged(began))
@@ -205,15 +208,10 @@ class Call:
                 values[source] = self._subject.artefact(source, self._texts)
         return values
 
-    def _call(self) -> Awaitable[Any]:
-        """The body's call on the event loop, or this attempt's part of a batch's."""
-        stage, batches = self._stage, self._surroundings.batches
-        if stage.batch is not None and batches is not None:
-            return self._in_batch(batches)
-        called: Awaitable[Any] = self.invoke(stage.body if self._unit[1] is None else stage.handler, None)
-        return called
-
-    async def _in_batch(self, batches: Batches) -> Any:
+    async def _part_of_batch(self) -> Any:
+        """What the batch that this attempt is a part of has made of it."""
+        batches = self._surroundings.batches
+        assert batches is not None  # noqa: S101 - an engine has them, and nobody else runs batch stages
         (part,) = batches.put(self._stage, {source: [value] for source, value in self._values(self._signature, None).items()}, 1)
         (made,) = await part.results
         if isinstance(made, Raised):
@@ -226,7 +224,7 @@ class Call:
         if stage.before is not None:
             await self._one(stage.before, INLINE if stage.before.is_async else self._executor, None)
         if stage.batch is not None:
-            value = await self._call()
+            value = await self._part_of_batch()
         else:
             value = await self._one(self._signature, self._executor, None)
         if stage.after is not None:

@@ -105,7 +105,12 @@ class Writer:
 
     def change(self, change: Change) -> asyncio.Future[Any]:
         """Done when the change is durable."""
-        return self._put(None, (change,))
+        # As ``_put``, without the call: this is done for every stage of every item.
+        if not self._scheduled:
+            self._schedule()
+        future: asyncio.Future[Any] = asyncio.Future(loop=self._loop)
+        self._queue.append((None, (change,), future))
+        return future
 
     def changes(self, changes: Sequence[Change]) -> asyncio.Future[Any]:
         """An error or ``None`` for each of several changes, when they are durable."""
@@ -114,12 +119,15 @@ class Writer:
 
     def _put(self, act: Act | None, changes: Sequence[Change]) -> asyncio.Future[Any]:
         if not self._scheduled:
-            self._scheduled = True
-            self._loop = asyncio.get_running_loop()  # a system call before Python 3.12: once a batch is enough
-            self._loop.call_soon(self._flush_soon, self._loop)
+            self._schedule()
         future: asyncio.Future[Any] = asyncio.Future(loop=self._loop)
         self._queue.append((act, changes, future))
         return future
+
+    def _schedule(self) -> None:
+        self._scheduled = True
+        self._loop = asyncio.get_running_loop()  # a system call before Python 3.12: once a batch is enough
+        self._loop.call_soon(self._flush_soon, self._loop)
 
     def _flush_soon(self, loop: asyncio.AbstractEventLoop) -> None:
         """A turn of the loop later: what is woken by what was handed over may have something for the same transaction."""
