@@ -193,11 +193,6 @@ class Worker:
         waiting = sum(holder.waits for holder, _ in self._held.values()) if self._limits.any else 0
         return len(self._held) - waiting - len(self._resting)
 
-    def _leaves(self, item_id: str) -> None:
-        """The item will rest with what is being written: in its place another is claimed, and by the same transaction if that can be."""
-        self._resting.add(item_id)
-        self._make_way()
-
     def _make_way(self) -> None:
         self._poke.set()
         self._hungry.set()
@@ -375,7 +370,7 @@ class Worker:
             window=window,
             limits=self._limits,
             observe=self._observe,
-            leave=self._leaves,
+            leave=self.leave,
             loop=self._loop,
             alone=apart and window == ALONE,
             opening=opening,
@@ -385,8 +380,7 @@ class Worker:
         if apart:
             driver.end_with_suspicion()
         task = self._loop.create_task(self._drive(driver))
-        self._held[state.id] = (driver, task)
-        self._resting.discard(state.id)
+        self._hold(state.id, driver, task)
         return task
 
     def _start_batch(self, states: Sequence[ItemState], stage: StageDefinition, opening: Transition, window: int) -> None:
@@ -396,7 +390,12 @@ class Worker:
         )
         task = self._loop.create_task(self._drive_batch(driver))
         for state in states:
-            self._held[state.id] = (driver, task)
+            self._hold(state.id, driver, task)
+
+    def _hold(self, item_id: str, holder: Driver | BatchDriver, task: asyncio.Task[Any]) -> None:
+        self._held[item_id] = (holder, task)
+        # It may have come again before whoever moved it last knows that its rest is written.
+        self._resting.discard(item_id)
 
     async def _drive(self, driver: Driver) -> Rest | None:
         try:
@@ -415,7 +414,12 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - kept for ``run``, which raises it when all have ended
             self.fail([], error)
 
-    # what batch drivers ask for
+    # what drivers ask for
+
+    def leave(self, item_id: str) -> None:
+        """The item will rest with what is being written: in its place another is claimed, and by the same transaction if that can be."""
+        self._resting.add(item_id)
+        self._make_way()
 
     def go_on(self, subject: Subject, window: int, begun: Transition) -> None:
         """Drive an item that has been through its batch, and of which this has begun."""

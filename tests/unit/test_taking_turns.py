@@ -149,6 +149,5 @@ async def test_nothing_is_claimed_in_its_place_when_the_engine_was_told_to_stop(
             engine.stop()
             reluctant.may.set()
             report = await run
-    assert report.completed + report.pending == 10
-    assert report.completed == runs.started
-    assert report.completed <= 2
+    assert report.completed == runs.started <= 2
+    assert report.pending > 0
