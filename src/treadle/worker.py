@@ -33,8 +33,9 @@ IN_LINE = 1_000
 """Items that may wait for one stage in memory: enough that no line runs dry while those beyond come back from the store."""
 _AHEAD = 64
 _SOON = 0.1
-"""Where items are claimed within so many seconds of being added, up to so many are added at once however few move: to add one takes a
-transaction, and so does to add many. No more, since what is tried again comes after what was added before."""
+"""Where half of the items that the store holds ahead are claimed within so many seconds, it may hold twice as many ahead, up to so
+many, however few move: to add one takes a transaction, and so does to add many. Else it does not, since what is tried again comes
+after all that was added before."""
 _POLL = 0.5
 """Seconds after which a worker looks for what other processes did: decisions, retries, new items."""
 
@@ -236,11 +237,10 @@ class Worker:
 
     async def _claim(self, room: int, concurrency: int) -> int | None:
         """Claim and start items; when the next one wants to be claimed."""
+        ahead = self._ahead
         claimed = await self._claimed(room)
-        self._ahead = max(self._ahead - len(claimed.items), 0)
-        if not claimed.items:
-            # Others took what this worker added: nothing of it is ahead any more.
-            self._ahead = 0
+        # If there was nothing, others took all that this worker had added by then.
+        self._ahead = max(self._ahead - (len(claimed.items) or ahead), 0)
         self._hungry.set()
         window = self._window(concurrency)
         suspects: list[ItemState] = []
@@ -447,15 +447,17 @@ class Worker:
     async def _feed(self, intake: Intake | None, concurrency: int) -> None:
         """Add items while the store holds less ahead than can be moved at once."""
         assert intake is not None  # noqa: S101 - the caller looked
-        enough, before = concurrency, 0.0
+        enough, filled = concurrency, None
         while not intake.source.exhausted and not self._stopping:
             room = concurrency - self._moving + enough - self._ahead
             if room <= enough // 2:
+                filled = filled or time.monotonic()
                 self._hungry.clear()
                 await self._hungry.wait()
                 continue
-            before, since = time.monotonic(), time.monotonic() - before
-            enough = min(2 * enough, max(concurrency, _AHEAD)) if since < _SOON else max(enough // 2, concurrency)
+            if filled is not None:
+                soon = time.monotonic() - filled < _SOON
+                enough, filled = min(2 * enough, max(concurrency, _AHEAD)) if soon else max(enough // 2, concurrency), None
             added = await intake.add(room)
             self._ahead += added
             self.poke()

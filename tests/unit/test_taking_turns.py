@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from treadle import Engine, MemoryStateStore, RetryBudget, StageContext, StateStore, Workflow
+from treadle import Engine, ItemPhase, MemoryStateStore, RetryBudget, StageContext, StateStore, Workflow
 from treadle.state import ItemState, Transition
 from treadle.stores.sqlite import SqliteStateStore
 from treadle.stores.sqlite_writer import Writer
@@ -151,3 +151,35 @@ async def test_nothing_is_claimed_in_its_place_when_the_engine_was_told_to_stop(
             report = await run
     assert report.completed == runs.started <= 2
     assert report.pending > 0
+
+
+async def test_items_that_are_gone_in_a_moment_are_added_many_at_once() -> None:
+    runs, store = Runs(), FaultyStore(MemoryStateStore())
+    async with Engine(runs.flow, store) as engine:
+        assert (await engine.run([{"id": n} for n in range(400)], concurrency=1)).completed == 400
+    assert store.calls["add"] < 100
+
+
+async def test_no_more_is_read_ahead_of_a_slow_stage_than_can_move(store: StateStore) -> None:
+    read, flow, started, goes_on = [0], Workflow("slow"), asyncio.Event(), asyncio.Event()
+
+    @flow.stage
+    async def body(item: Item) -> None:
+        started.set()
+        await goes_on.wait()
+
+    async def source() -> AsyncIterator[Item]:
+        while read[0] < 30:
+            read[0] += 1
+            yield {"id": read[0]}
+
+    counting = FaultyStore(store)
+    async with Engine(flow, counting) as engine:
+        run = asyncio.create_task(engine.run(source(), concurrency=2))
+        async with asyncio.timeout(20):
+            await started.wait()
+            for _ in range(1_000):
+                await asyncio.sleep(0)
+        assert (await counting.counts()).phases[ItemPhase.PENDING] <= 4
+        goes_on.set()
+        assert (await run).completed == 30
