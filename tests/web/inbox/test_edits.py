@@ -213,9 +213,6 @@ async def test_nothing_is_claimed_behind_an_edit_that_is_on_its_way(desk: Desk) 
 
 
 async def test_a_review_that_was_left_before_its_edit_was_refused_is_given_back(desk: Desk, console_errors: list[str]) -> None:
-    await desk.open()
-    await desk.press("e")
-    await desk.page.get_by_label("Expression").fill("mine")
     left = asyncio.Event()
 
     async def refuse(route: Route) -> None:
@@ -223,6 +220,9 @@ async def test_a_review_that_was_left_before_its_edit_was_refused_is_given_back(
         await route.fulfill(status=422, json={"detail": "it does not fit"})
 
     await desk.page.route("**/decide", refuse)
+    await desk.open()
+    await desk.press("e")
+    await desk.page.get_by_label("Expression").fill("mine")
     await desk.press("Escape")
     async with desk.page.expect_request("**/decide"):
         await desk.press("a")
