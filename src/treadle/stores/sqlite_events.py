@@ -26,10 +26,10 @@ Told = tuple[int, int, str, EventRow]
 _STARTED, _COMPLETED = EventKind.STAGE_STARTED, EventKind.STAGE_COMPLETED
 _START, _END = KIND_CODE[_STARTED], KIND_CODE[_COMPLETED]
 
-# No name has the number 0, no attempt either, and neither subtasks nor data are ever an empty text.
+# No name has the number 0, no attempt a negative one, and neither subtasks nor data are ever an empty text.
 _PUT = Many(
     "INSERT INTO events (at, item, stage, kind, attempt, subtask, data)",
-    "(?,?,nullif(?,0),?,nullif(?,0),nullif(?,''),nullif(?,''))",
+    "(?,?,nullif(?,0),?,nullif(?,-1),nullif(?,''),nullif(?,''))",
 )
 _PUT_BOTH = Many("INSERT INTO events (cursor, at, item, stage, kind, attempt, began)", f"(?,?,?,?,{_END},1,?)")
 NEWEST = "(SELECT max(cursor) FROM events)"
@@ -54,7 +54,7 @@ FROM = "FROM events e LEFT JOIN items i ON i.id = e.item LEFT JOIN names n ON n.
 def write_events(con: sqlite3.Connection, names: Names, told: Iterable[tuple[int, int, EventRow]]) -> None:
     """Write events with their times and the numbers of their items, in this order."""
     _PUT.write(con, [
-        (at, key, 0 if name is None else names.number(con, name), KIND_CODE[kind], attempt or 0, subtask or "", data or "")
+        (at, key, 0 if name is None else names.number(con, name), KIND_CODE[kind], -1 if attempt is None else attempt, subtask or "", data or "")
         for at, key, (kind, name, subtask, attempt, data) in told
     ])  # fmt: skip
 

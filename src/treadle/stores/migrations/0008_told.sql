@@ -3,9 +3,8 @@
 
 ALTER TABLE stages ADD COLUMN told INTEGER;
 
-UPDATE stages SET told = (
-    SELECT max(e.cursor) FROM events e WHERE e.item = stages.item AND e.stage = stages.stage AND e.began IS NOT NULL
-);
+UPDATE stages SET told = e.cursor FROM events e
+WHERE e.began IS NOT NULL AND stages.item = e.item AND stages.stage = e.stage;
 
 DROP INDEX events_item;
 CREATE INDEX events_item ON events (item) WHERE began IS NULL;
