@@ -32,7 +32,7 @@ class Crew(Protocol):
     def go_on(self, subject: Subject, window: int, begun: Transition) -> object:
         """The item has been through the batch, and this has begun of it."""
 
-    def leave(self, item_id: str) -> None:
+    def leave(self, item_id: str, holder: BatchDriver) -> None:
         """The item will rest with what is being written."""
 
     def forget(self, item_id: str, holder: BatchDriver) -> None:
@@ -201,7 +201,7 @@ class BatchDriver(Holder):
         """What is applied is handed to the store before anything is awaited: what is put back later builds on it."""
         decide.apply(self._flow, state, change)
         if change.rest is not None:
-            self._crew.leave(state.id)
+            self._crew.leave(state.id, self)
         return state, change
 
     async def _write(self, changes: Sequence[Change]) -> None:

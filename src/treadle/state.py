@@ -359,6 +359,8 @@ class Transition(NamedTuple):
     """Whether something is pending until a time."""
     begins: bool = False
     """Whether it ends with the first start of a stage that nothing is known of yet, the only one: its last row and last event say no more."""
+    forgone: Sequence[str] = ()
+    """Stages that do not ask for leave any more."""
 
 
 Change = tuple["ItemState", Transition]

@@ -416,10 +416,12 @@ class Worker:
 
     # what drivers ask for
 
-    def leave(self, item_id: str) -> None:
+    def leave(self, item_id: str, holder: Driver | BatchDriver) -> None:
         """The item will rest with what is being written: in its place another is claimed, and by the same transaction if that can be."""
-        self._resting.add(item_id)
-        self._make_way()
+        # Whoever was left behind, or has lost the item to a later claim, makes way for nobody.
+        if item_id in self._held and self._held[item_id][0] is holder:
+            self._resting.add(item_id)
+            self._make_way()
 
     def go_on(self, subject: Subject, window: int, begun: Transition) -> None:
         """Drive an item that has been through its batch, and of which this has begun."""

@@ -10,7 +10,17 @@ from typing import Any
 
 import pytest
 
-from treadle import Engine, ItemPhase, MemoryStateStore, RetryBudget, StageContext, StateStore, Workflow
+from treadle import (
+    Engine,
+    EventKind,
+    ItemPhase,
+    MemoryStateStore,
+    RetryBudget,
+    StageContext,
+    StageStatus,
+    StateStore,
+    Workflow,
+)
 from treadle.state import ItemState, Transition
 from treadle.stores.sqlite import SqliteStateStore
 from treadle.stores.sqlite_writer import Writer
@@ -183,3 +193,89 @@ async def test_no_more_is_read_ahead_of_a_slow_stage_than_can_move(store: StateS
         assert (await counting.counts()).phases[ItemPhase.PENDING] <= 4
         goes_on.set()
         assert (await run).completed == 30
+
+
+async def test_whoever_was_left_behind_makes_way_for_nobody(store: StateStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("treadle.worker._PATIENCE", 0.01)
+    flow, started, ends, ended, runs = Workflow("stubborn"), asyncio.Event(), asyncio.Event(), asyncio.Event(), Runs()
+
+    @flow.stage
+    async def body(item: Item) -> int:
+        if item["id"] != "stubborn":
+            return await runs.body(item)
+        started.set()
+        while not ends.is_set():
+            try:
+                await ends.wait()
+            except asyncio.CancelledError:
+                continue
+        asyncio.get_running_loop().call_soon(ended.set)
+        return 1
+
+    async with Engine(flow, store) as engine, asyncio.timeout(60):
+        first = asyncio.create_task(engine.run([{"id": "stubborn"}], concurrency=1))
+        await started.wait()
+        await engine.cancel("stubborn")
+        await first
+        ends.set()
+        await ended.wait()
+        assert (await engine.run([{"id": n} for n in range(5)], concurrency=1)).completed == 5
+        assert engine._worker is not None
+        assert engine._worker._resting == set()
+    assert runs.most == 1
+
+
+async def test_items_that_are_sent_away_from_a_full_line_make_way_once(
+    store: StateStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("treadle.worker.IN_LINE", 3)
+    runs, flow, goes_on = Runs(enough=60), Workflow("line"), asyncio.Event()
+    slow = FaultyStore(store)
+    slow.plan("commit", times=100_000, delay=0.001)
+    flow.stage(runs.body)
+
+    @flow.stage(limit=1)
+    async def after(item: Item, body: int) -> None:
+        await goes_on.wait()
+
+    async with Engine(flow, slow) as engine, asyncio.timeout(60):
+        run = asyncio.create_task(engine.run([{"id": n} for n in range(60)], concurrency=3))
+        await runs.enough.wait()
+        goes_on.set()
+        assert (await run).completed == 60
+    assert runs.most <= 3
+
+
+async def test_what_waits_in_two_lines_is_given_back_when_the_engine_stops(store: StateStore) -> None:
+    flow, all_ask, goes_on, asked = Workflow("lines"), asyncio.Event(), asyncio.Event(), [0]
+
+    def observe(state: ItemState, change: Transition) -> None:
+        asked[0] += len(change.ready)
+        if asked[0] == 8:
+            all_ask.set()
+
+    @flow.stage(limit=1)
+    async def one(item: Item) -> None:
+        await goes_on.wait()
+
+    @flow.stage(limit=1)
+    async def two(item: Item) -> None:
+        await goes_on.wait()
+
+    async with Engine(flow, store) as engine, asyncio.timeout(60):
+        engine.observe(observe)
+        run = asyncio.create_task(engine.run([{"id": n} for n in range(4)], concurrency=4))
+        await all_ask.wait()
+        engine.stop(now=True)
+        assert (await run).pending == 4
+        assert [worker.holds for worker in await store.workers()] == [0]
+
+
+async def test_events_of_a_stage_that_was_never_tried_say_so(store: StateStore) -> None:
+    runs = Runs()
+    async with Engine(runs.flow, store) as engine:
+        await engine.run([{"id": "x"}])
+        await store.set_status("x", "body", StageStatus.failed("by hand"))
+        await engine.retry("x")
+        (retried,) = [event async for event in engine.events() if event.kind is EventKind.STAGE_RETRIED]
+    assert retried.attempt == 0

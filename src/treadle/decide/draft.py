@@ -90,7 +90,7 @@ class Draft:
             rest = self._rest()
         return Transition(
             self.now, self.stages, self.subtasks, self.attempts, self.events, rest, self.starts, self.ready, self.reviews, self.cleared,
-            self.revokes, self.waits, self._begins(),
+            self.revokes, self.waits, self._begins(), () if self.forgone is None else (self.forgone,),
         )  # fmt: skip
 
     def _begins(self) -> bool:

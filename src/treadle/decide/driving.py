@@ -58,7 +58,7 @@ def apply(flow: Definition, state: ItemState, change: Transition) -> None:
     if change.subtasks:
         _apply_subtasks(state, change.subtasks)
     if state.asking:
-        state.asking = state.asking.difference([row.stage for row in change.stages])
+        state.asking = state.asking.difference([row.stage for row in change.stages], change.forgone)
     if change.ready:
         state.asking = state.asking.union(change.ready)
     for review in change.reviews:

@@ -50,7 +50,7 @@ def straight(flow: Definition, state: ItemState, stage: StageDefinition, attempt
         told.append(feed.first_start)
         starts.append(feed.unit)
     if starts:
-        return _tuple(Transition, (now, stages, (), (), told, None, starts, (), (), (), False, False, len(starts) == 1))
+        return _tuple(Transition, (now, stages, (), (), told, None, starts, (), (), (), False, False, len(starts) == 1, ()))
     if not _was_last(flow, state, stage):
         return None
     told.append(_ITEM_DONE)

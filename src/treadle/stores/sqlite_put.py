@@ -204,7 +204,7 @@ class _Rows:
     def take(self, pair: Change) -> None:
         state, change = pair
         key = state.key
-        at, stages, subtasks, attempts, events, _, _, _, reviews, cleared, _, _, begins = change
+        at, stages, subtasks, attempts, events, _, _, _, reviews, cleared, _, _, begins, _ = change
         before = self._starts.of(key)
         # What another claim of the item had started, others have ended meanwhile.
         if before is not None and before[0] is state:
