@@ -46,9 +46,9 @@ OF_ITEM = (
 )
 """SQL for the rows of the item with that number."""
 
-ROW = "e.cursor, e.at, coalesce(i.key, ''), e.kind, n.name, e.subtask, e.attempt, e.data, e.began"
+_ROW = "e.cursor, e.at, coalesce(i.key, ''), e.kind, n.name, e.subtask, e.attempt, e.data, e.began"
 """What ``told_by`` takes."""
-FROM = "FROM events e LEFT JOIN items i ON i.id = e.item LEFT JOIN names n ON n.id = e.stage"
+_EVENTS = "events e LEFT JOIN items i ON i.id = e.item LEFT JOIN names n ON n.id = e.stage"
 
 
 def write_events(con: sqlite3.Connection, names: Names, told: Iterable[tuple[int, int, EventRow]]) -> None:
@@ -96,10 +96,10 @@ def select(where: str, *, of_item: bool, newest_first: bool = False) -> str:
     """SQL for ``:limit`` rows of the journal, or of the item with the id ``:item``, in order."""
     known, order = "(i.id IS NOT NULL OR e.item = 0)", f"ORDER BY 1 {'DESC' if newest_first else 'ASC'} LIMIT :limit"
     if not of_item:
-        return f"SELECT {ROW} {FROM} WHERE {where} AND {known} {order}"
+        return f"SELECT {_ROW} FROM {_EVENTS} WHERE {where} AND {known} {order}"
     number = "(SELECT id FROM items WHERE key = :item)"
-    apart = f"SELECT {ROW} {FROM} WHERE e.item = {number} AND e.began IS NULL AND {where} {order}"
-    both = f"SELECT {ROW} FROM stages s CROSS JOIN {FROM[5:]} WHERE s.item = {number} AND e.cursor = s.told AND {where} {order}"
+    apart = f"SELECT {_ROW} FROM {_EVENTS} WHERE e.item = {number} AND e.began IS NULL AND {where} {order}"
+    both = f"SELECT {_ROW} FROM stages s CROSS JOIN {_EVENTS} WHERE s.item = {number} AND e.cursor = s.told AND {where} {order}"
     return f"SELECT * FROM ({apart}) UNION ALL SELECT * FROM ({both}) {order}"
 
 
