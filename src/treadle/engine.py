@@ -269,8 +269,7 @@ class Engine:
 
     def _observe(self, state: ItemState, change: Transition) -> None:
         for row in change.stages:
-            now = row[1]
-            if now is not _PENDING and now is not _RUNNING:
+            if row.state is not _PENDING and row.state is not _RUNNING:
                 self._attempts += 1
         if change.subtasks:
             self._attempts += sum(child.state is not _PENDING and child.state is not _RUNNING for child in change.subtasks)

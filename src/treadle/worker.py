@@ -32,10 +32,10 @@ _RETRY_US = 500_000
 IN_LINE = 1_000
 """Items that may wait for one stage in memory: enough that no line runs dry while those beyond come back from the store."""
 _AHEAD = 64
+"""Items that the store may hold ahead however few move, where they are soon gone: to add one takes a transaction, and so does to add
+many. Where they are not, what is tried again would wait long behind them."""
 _SOON = 0.1
-"""Where half of the items that the store holds ahead are claimed within so many seconds, it may hold twice as many ahead, up to so
-many, however few move: to add one takes a transaction, and so does to add many. Else it does not, since what is tried again comes
-after all that was added before."""
+"""Seconds within which half of what the store holds ahead must be claimed, so that it may hold twice as many."""
 _POLL = 0.5
 """Seconds after which a worker looks for what other processes did: decisions, retries, new items."""
 

@@ -139,7 +139,7 @@ async def test_its_items_are_found_and_go_on(tmp_path: Path, version: int) -> No
         assert (await engine.advance("failed")).is_complete
 
 
-@pytest.mark.parametrize("between", ["_changes_by_others", "check_version"])
+@pytest.mark.parametrize("between", ["changes_by_others", "check_version"])
 def test_somebody_else_upgrades_it_in_between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, between: str) -> None:
     """Just before, or just after, this process looks whether others have written or which version it is."""
     path = left(tmp_path, 1)

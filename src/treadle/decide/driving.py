@@ -46,10 +46,10 @@ def apply(flow: Definition, state: ItemState, change: Transition) -> None:
     """Make ``state`` what it is after ``change``; later decisions may build on it before it is durable."""
     rows = state.stages
     for row in change.stages:
-        name, now = row[0], row[1]
+        name, now = row.stage, row.state
         before = rows.get(name)
         rows[name] = row
-        if before is not None and before[1] is RUNNING and not before.fan_out:
+        if before is not None and before.state is RUNNING and not before.fan_out:
             state.running -= 1
         if now is COMPLETED or now is SKIPPED:
             for feed in flow.stages[name].feeds:

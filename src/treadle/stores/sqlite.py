@@ -357,8 +357,7 @@ class SqliteStateStore(StateStore):
         return dict(await self._read(lambda con: con.execute(query, (worker,)).fetchall()))
 
     def commit(self, state: ItemState, change: Transition) -> Awaitable[None]:
-        if self._closed or self._forks != forks.count:
-            self._check_open()
+        self._check_open()
         return self._writer.change((state, change))
 
     async def commit_all(self, changes: Sequence[Change]) -> list[TreadleError | None]:

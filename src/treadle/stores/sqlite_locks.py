@@ -1,8 +1,9 @@
-"""Who holds the write lock of a SQLite store, where the system tells."""
+"""What others do to a SQLite store: whether they have written, and who holds the write lock, where the system tells."""
 
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,11 @@ class Holder(NamedTuple):
     pid: int
     is_stopped: bool
     """By a signal or a debugger: it keeps the lock until it goes on or ends."""
+
+
+def changes_by_others(con: sqlite3.Connection) -> int:
+    """A number that is another one as soon as any other connection has committed something."""
+    return int(con.execute("PRAGMA data_version").fetchone()[0])
 
 
 def lock_holder(path: str) -> Holder | None:

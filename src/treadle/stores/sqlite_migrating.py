@@ -12,6 +12,7 @@ from pathlib import Path
 from treadle.clock import to_us
 from treadle.durable_files import sync
 from treadle.errors import SchemaTooNew, StoreCorrupt
+from treadle.stores.sqlite_locks import changes_by_others
 
 VERSION = 8
 STATES = ("pending", "running", "completed", "failed", "awaiting_review", "skipped")
@@ -51,7 +52,7 @@ def migrate(con: sqlite3.Connection, path: str) -> None:
     """
     while True:
         # Before the version is read, so that nobody can upgrade the file between the two.
-        before = _changes_by_others(con)
+        before = changes_by_others(con)
         if (version := check_version(con, path)) == VERSION:
             return
         if version in _MAJOR:
@@ -59,7 +60,7 @@ def migrate(con: sqlite3.Connection, path: str) -> None:
         con.execute("BEGIN IMMEDIATE")
         try:
             # Whatever somebody wrote since is not in the copy; perhaps it was the upgrade itself.
-            if _changes_by_others(con) == before:
+            if changes_by_others(con) == before:
                 _step(con, version)
                 con.execute("COMMIT")
             else:
@@ -68,10 +69,6 @@ def migrate(con: sqlite3.Connection, path: str) -> None:
             if con.in_transaction:
                 con.execute("ROLLBACK")
             raise
-
-
-def _changes_by_others(con: sqlite3.Connection) -> int:
-    return int(con.execute("PRAGMA data_version").fetchone()[0])
 
 
 def _keep_copy(con: sqlite3.Connection, path: str, version: int) -> None:

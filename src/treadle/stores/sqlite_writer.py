@@ -105,12 +105,7 @@ class Writer:
 
     def change(self, change: Change) -> asyncio.Future[Any]:
         """Done when the change is durable."""
-        # As ``_put``, without the call: this is done for every stage of every item.
-        if not self._scheduled:
-            self._schedule()
-        future: asyncio.Future[Any] = asyncio.Future(loop=self._loop)
-        self._queue.append((None, (change,), future))
-        return future
+        return self._put(None, (change,))
 
     def changes(self, changes: Sequence[Change]) -> asyncio.Future[Any]:
         """An error or ``None`` for each of several changes, when they are durable."""
@@ -119,15 +114,12 @@ class Writer:
 
     def _put(self, act: Act | None, changes: Sequence[Change]) -> asyncio.Future[Any]:
         if not self._scheduled:
-            self._schedule()
+            self._scheduled = True
+            self._loop = asyncio.get_running_loop()  # a system call before Python 3.12: once a batch is enough
+            self._loop.call_soon(self._flush_soon, self._loop)
         future: asyncio.Future[Any] = asyncio.Future(loop=self._loop)
         self._queue.append((act, changes, future))
         return future
-
-    def _schedule(self) -> None:
-        self._scheduled = True
-        self._loop = asyncio.get_running_loop()  # a system call before Python 3.12: once a batch is enough
-        self._loop.call_soon(self._flush_soon, self._loop)
 
     def _flush_soon(self, loop: asyncio.AbstractEventLoop) -> None:
         """A turn of the loop later: what is woken by what was handed over may have something for the same transaction."""
