@@ -134,7 +134,8 @@ class Engine:
         """Add ``items``, then move everything the store holds as far as it can go.
 
         Items may be more than fit in memory: they are read as capacity frees up. Due retries are waited for;
-        reviews are not. Up to ``concurrency`` items move at once, and as many children of one fan-out.
+        reviews are not. Up to ``concurrency`` items move at once, and as many children of one fan-out; of more than a few
+        hundred items no more than the event loop has time for.
 
         Raises:
             InvalidItem, ItemConflict, SourceFailed: some items could not be added; raised at the end, when all

@@ -12,6 +12,7 @@ from typing import Any
 from treadle import decide, logged
 from treadle.attempt import Subject, Surroundings
 from treadle.batch_driver import BatchDriver, first_batch
+from treadle.breadth import ENOUGH, Breadth
 from treadle.clock import now_us
 from treadle.definition import StageDefinition
 from treadle.driver import Driver, Observer
@@ -60,6 +61,8 @@ class Worker:
         self._limits = limits
         self._observe = observe
         self._first_batch = first_batch(surroundings.flow)
+        self._enough = max([ENOUGH, *(2 * (stage.batch or 0) for stage in surroundings.flow.stages.values())])
+        """Items that keep the loop busy: a batch is collected while another is at work."""
         self._held: dict[str, tuple[Driver | BatchDriver, asyncio.Task[Any]]] = {}
         """Who moves each item that this worker holds, and in which task."""
         self._resting: set[str] = set()
@@ -117,11 +120,12 @@ class Worker:
         """
         self._limits.make_room(max(concurrency, IN_LINE))
         self._limits.on_wait = self._make_way
-        feeder = asyncio.create_task(self._feed(intake, concurrency)) if intake is not None else None
+        breadth = Breadth(concurrency, self._enough)
+        feeder = asyncio.create_task(self._feed(intake, breadth)) if intake is not None else None
         if feeder is not None:
             feeder.add_done_callback(lambda _: self.poke())
         try:
-            await self._move(feeder, concurrency, forever=forever)
+            await self._move(feeder, breadth, forever=forever)
             await self._part(feeder)
         except BaseException as raised:
             self._end_all(now=not isinstance(raised, Exception))
@@ -165,7 +169,7 @@ class Worker:
         log.error("a stage of item %r ignores that it was cancelled: it is left behind", item_id, extra={"item": item_id})
         self.forget(item_id, holder)
 
-    async def _move(self, feeder: asyncio.Task[None] | None, concurrency: int, *, forever: bool) -> None:
+    async def _move(self, feeder: asyncio.Task[None] | None, breadth: Breadth, *, forever: bool) -> None:
         """The loop: claim while there is room, else wait until something happens."""
         while self._fatal is None:
             self._poke.clear()
@@ -173,18 +177,19 @@ class Worker:
             await self._heed()
             # What rests or is added while the store is asked may be due at once, and was not there when the store looked.
             is_quiet = not self._held and (feeder is None or feeder.done())
-            room = concurrency - self._moving
+            breadth.look(time.monotonic(), time.thread_time())
+            room = breadth.now - self._moving
             # However long the store takes to write what rests, there is an end to what is claimed meanwhile.
-            may_claim = room > 0 and len(self._resting) <= concurrency
+            may_claim = room > 0 and len(self._resting) <= breadth.now
             if not self._stopping and may_claim and not self._run_apart():
-                wake = await self._claim(room, concurrency)
+                wake = await self._claim(room, breadth.most)
             idle = is_quiet and wake is None and not self._may_come(forever=forever)
             if not self._held and (self._stopping or idle):
                 return
             if self._give_up is not None and time.monotonic() > self._give_up:
                 return
             await self._pause(wake)
-            if self._held and self._moving > concurrency * 7 // 8:
+            if self._held and self._moving > breadth.now * 7 // 8:
                 # Claiming one item at a time would cost a transaction each; a moment later there is room for many.
                 await self._pause(None, at_most=0.02)
 
@@ -446,12 +451,11 @@ class Worker:
         self._fatal = self._fatal or error
         self.stop()
 
-    async def _feed(self, intake: Intake | None, concurrency: int) -> None:
+    async def _feed(self, intake: Intake, breadth: Breadth) -> None:
         """Add items while the store holds less ahead than can be moved at once."""
-        assert intake is not None  # noqa: S101 - the caller looked
-        enough, filled = concurrency, None
+        enough, filled = breadth.now, None
         while not intake.source.exhausted and not self._stopping:
-            room = concurrency - self._moving + enough - self._ahead
+            room = breadth.now - self._moving + enough - self._ahead
             if room <= enough // 2:
                 filled = filled or time.monotonic()
                 self._hungry.clear()
@@ -459,7 +463,7 @@ class Worker:
                 continue
             if filled is not None:
                 soon = time.monotonic() - filled < _SOON
-                enough, filled = min(2 * enough, max(concurrency, _AHEAD)) if soon else max(enough // 2, concurrency), None
+                enough, filled = min(2 * enough, max(breadth.now, _AHEAD)) if soon else max(enough // 2, breadth.now), None
             added = await intake.add(room)
             self._ahead += added
             self.poke()

@@ -25,7 +25,7 @@ log: logging.Logger = logging.getLogger("treadle.store")
 
 _MAX_BATCH = 2_000
 """Changes and acts a transaction."""
-_WAKES = 250
+_WAKES = 500
 """How many changes that waited for a transaction go on before the event loop gets to something else; all at once would hold it up for longer
 than the transaction itself (``make bench``, lag), and smaller transactions would write the same pages again and again."""
 _SLOW = 0.02
