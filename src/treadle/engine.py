@@ -27,6 +27,7 @@ from treadle.intake import Intake
 from treadle.limits import Limits
 from treadle.membership import Membership
 from treadle.outcome import Approve, Decision, Reject
+from treadle.pace import Pace
 from treadle.source import open_source
 from treadle.state import ItemPhase, ItemState, StageState, Transition
 from treadle.status import PipelineStatus, RunReport, item_status
@@ -73,6 +74,8 @@ class Engine:
         self._observers: list[Callable[[ItemState, Transition], None]] = []
         self._followers: set[asyncio.Event] = set()
         self._attempts = 0
+        self._runs = 0
+        """Of ``run`` and ``work``."""
         self._intake: Intake | None = None
         self._stopping = False
         self._worker: Worker | None = None
@@ -175,7 +178,11 @@ class Engine:
         """A list that holds the report of what was done inside, afterwards."""
         began, before = time.monotonic(), self._attempts
         reports: list[RunReport] = []
-        yield reports
+        self._runs += 1
+        try:
+            yield reports
+        finally:
+            self._runs -= 1
         counts = (await self._store.counts()).phases
         reports.append(
             RunReport(
@@ -245,22 +252,27 @@ class Engine:
     ) -> AsyncIterator[WorkflowEvent]:
         """The journal behind the cursor ``after``, in order; ends at its end unless told to ``follow``.
 
-        Nothing is lost to a slow reader: it reads rows at its own pace, and resumes with the last ``cursor`` it saw.
+        Nothing is lost to a slow reader: it reads rows at its own pace, and resumes with the last ``cursor`` it saw. Nor does
+        one that follows slow this engine: while the event loop is busy moving items, it is told of a few thousand events a
+        second, and of the others as soon as there is time.
         """
         only = None if item_id is None else checked_id(item_id)
-        news = asyncio.Event()
+        news, pace = asyncio.Event(), Pace()
         self._followers.add(news)
         try:
             while True:
                 news.clear()
-                page = await self._store.events(after, 500, only)
+                page = await pace.page(self._store.events(after, 500, only))
                 for event in page:
                     after = event.cursor
                     yield event
-                if not page:
-                    if not follow:
-                        return
+                pace.watch()
+                if follow and not page:
                     await _either(news, _FOLLOW)
+                elif not page:
+                    return
+                elif follow and self._runs:
+                    await pace.rest()
         finally:
             self._followers.discard(news)
 
