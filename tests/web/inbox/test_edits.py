@@ -237,6 +237,56 @@ async def test_a_review_that_was_left_before_its_edit_was_refused_is_given_back(
     console_errors.clear()  # the refusal is meant
 
 
+async def test_whoever_has_gone_on_is_told_which_edit_was_refused(desk: Desk, console_errors: list[str]) -> None:
+    left = asyncio.Event()
+
+    async def refuse(route: Route) -> None:
+        await left.wait()
+        await route.fulfill(status=422, json={"detail": "it does not fit"})
+
+    await desk.page.route("**/decide", refuse)
+    await desk.open()
+    await desk.press("e")
+    await desk.page.get_by_label("Expression").fill("mine")
+    await desk.press("Escape")
+    async with desk.page.expect_request("**/decide"):
+        await desk.press("a")
+    await desk.press("j")
+    await desk.is_at("paper-2")
+    await desk.press("e")
+    left.set()
+    await desk.says("paper-1 was not approved: it does not fit. Your edit is kept.")
+    await expect(desk.page.locator("#edit-problems")).to_be_hidden()
+    await desk.page.get_by_role("button", name="Show it").click()
+    await desk.is_at("paper-1")
+    await expect(desk.page.get_by_label("Expression")).to_have_value("mine")
+    console_errors.clear()  # the refusal is meant
+
+
+async def test_whoever_has_gone_on_before_an_edit_was_taken_stays_where_they_are(desk: Desk) -> None:
+    left = asyncio.Event()
+
+    async def late(route: Route) -> None:
+        await left.wait()
+        await route.fulfill(response=await route.fetch())
+
+    await desk.page.route("**/decide", late)
+    await desk.open()
+    await desk.press("e")
+    await desk.page.get_by_label("Expression").fill("mine")
+    await desk.press("Escape")
+    async with desk.page.expect_request("**/decide"):
+        await desk.press("a")
+    await desk.press("j", "j")
+    await desk.is_at("paper-3")
+    left.set()
+    await desk.decided("paper-1")
+    await expect(desk.page.locator("#undo-words")).to_have_text("edited")
+    await desk.is_at("paper-3")
+    await expect(desk.rows.first).to_contain_text("paper-2")
+    await desk.is_at("paper-3")
+
+
 @pytest.mark.parametrize(("item", "made"), [("raw-1", {"big": 2**60 + 1}), ("raw-2", {"big": 3, "more": "kept"})])
 async def test_values_that_no_form_holds_are_edited_as_json_to_the_last_digit(
     desk: Desk, item: str, made: dict[str, Any]

@@ -68,3 +68,15 @@ async def test_an_expired_sign_in_keeps_what_was_typed_until_there_is_another(
     await second.page.goto(again.link)
     assert (await desk.decided("paper-1")).note == "a long reason"
     console_errors.clear()
+
+
+async def test_a_review_that_could_not_be_claimed_is_claimed_when_the_server_is_back(desk: Desk, console_errors: list[str]) -> None:
+    await desk.page.route("**/claim", lambda route: route.abort())
+    await desk.page.goto("/inbox")
+    await desk.is_at("paper-1")
+    async with desk.page.expect_event("requestfailed", lambda request: "/claim" in request.url):
+        pass
+    await desk.page.unroute("**/claim")
+    await expect(desk.page.locator("#held")).to_contain_text("held by you")
+    assert (await desk.look("paper-1")).holder is not None
+    console_errors.clear()

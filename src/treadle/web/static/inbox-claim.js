@@ -5,6 +5,7 @@ import { send, token, url } from './http.js';
 const MINUTES = 5;
 const RENEW = 60_000;
 const SOON = 400;
+const LATER = 3000; // milliseconds after which a claim is asked for again that the server could not answer
 
 let current = null;
 let until = 0;
@@ -29,9 +30,9 @@ export function hold(key) {
   askSoon();
 }
 
-function askSoon() {
+function askSoon(wait = SOON) {
   clearTimeout(starting);
-  starting = setTimeout(() => ask(current), SOON);
+  starting = setTimeout(() => ask(current), wait);
 }
 
 /**
@@ -66,6 +67,7 @@ async function claim(key) {
   }
   if (answer?.ok) until = Date.parse((await answer.json()).held_until);
   else if (answer?.status === 409) document.dispatchEvent(new CustomEvent('inbox:stale', { detail: key }));
+  else if (!concluded.has(key) && (!answer || answer.status >= 500)) askSoon(LATER);
   tell();
 }
 

@@ -2,7 +2,7 @@
 
 import { send } from './http.js';
 import { conclude, resume } from './inbox-claim.js';
-import { back, closeChoice, conflict, openNext, review } from './inbox-desk.js';
+import { back, closeChoice, conflict, open, openNext, review } from './inbox-desk.js';
 import { draftOf, draftsOf, keepDrafts } from './inbox-drafts.js';
 import * as edits from './inbox-edit.js';
 import { announce, clearNotice, notice } from './inbox-notices.js';
@@ -86,7 +86,7 @@ async function sendEdit(text) {
   if (answer.status === 401) return notice('server', 'Your sign-in has expired. Your edit is kept: sign in in another tab, then send it again.', { bad: true });
   if (!answer.ok) {
     const problem = await problemOf(answer);
-    if (problem.status === 422) return edits.showProblems(problem.problems.length ? problem.problems : [problem.detail]);
+    if (problem.status === 422) return unfit(key, item, problem.problems.length ? problem.problems : [problem.detail]);
     return conflict(key, `Not approved: ${problem.detail}`);
   }
   clearNotice('server');
@@ -99,7 +99,14 @@ async function sendEdit(text) {
   queue.take(key);
   queue.settle(key);
   forgetPage(key);
-  await openNext(next);
+  if (review?.key === key) await openNext(next);
+}
+
+/** What is wrong with an edit is shown with it; whoever has gone on to another review is told which one it was. */
+function unfit(key, item, problems) {
+  if (review?.key === key) return edits.showProblems(problems);
+  const show = { label: 'Show it', act: () => open(key, { push: true }) };
+  return notice('unfit', `${item} was not approved: ${problems.join('; ')}. Your edit is kept.`, { bad: true, ...show });
 }
 
 function chooseAttempt() {
