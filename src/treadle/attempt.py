@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from treadle.artefact import is_reference
 from treadle.batches import Batches, Raised
+from treadle.breadth import Bodies
 from treadle.clock import now_us
 from treadle.codec import ANY, Codec, bad_name
 from treadle.definition import INLINE, PROCESS, Definition, StageDefinition
@@ -60,6 +61,7 @@ class Surroundings(NamedTuple):
     """The lifespan's value."""
     threads: Threads
     processes: Processes | None
+    bodies: Bodies
     batches: Batches | None = None
 
 
@@ -148,11 +150,13 @@ class Call:
 
     async def run(self) -> AttemptRow:
         """How the attempt ended. Raises only when it is cancelled from outside."""
-        began = now_us()
+        began, stage, bodies = now_us(), self._stage, self._surroundings.bodies
+        # In a batch, it is in user code only while that is called.
+        inside = stage.batch is None
+        bodies.now += inside
         try:
             if self._raised is not None:
                 return self._failed(self._raised, began)
-            stage = self._stage
             if stage.bare and stage.batch is None:
                 return self._ended(await self.invoke(stage.body if self._unit[1] is None else stage.handler, None), began)
             if stage.bare:
@@ -167,6 +171,8 @@ class Call:
             return self._failed(error, began)
         except BaseException as error:
             return self._failed(error, began)
+        finally:
+            bodies.now -= inside
 
     def concluded(self, made: Any, began: int) -> AttemptRow:
         """How the attempt ended that began then, and of which a batch has ``made`` this."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
+from treadle.breadth import Bodies
 from treadle.definition import THREAD, StageDefinition
 from treadle.executor import Threads
 from treadle.limits import Limits
@@ -65,7 +66,8 @@ class Part:
 class Batches:
     """Collects attempts by stage. A batch is called when it is full, or when its first attempt has waited long enough."""
 
-    def __init__(self, threads: Threads, limits: Limits) -> None:
+    def __init__(self, threads: Threads, limits: Limits, bodies: Bodies) -> None:
+        self._bodies = bodies
         self._threads = threads
         self._limits = limits
         self._loop = asyncio.get_running_loop()  # a system call before Python 3.12, so not asked for every item
@@ -125,6 +127,7 @@ class Batches:
 
     async def _results(self, stage: StageDefinition, wanted: Sequence[tuple[Part, Sequence[int]]], count: int) -> list[Any]:
         """What the body made of these attempts; what it raised or returned in place of a result as ``Raised``."""
+        self._bodies.now += count
         try:
             made = _checked(await self._body(stage, wanted), stage, count)
         except BaseException as error:
@@ -132,6 +135,8 @@ class Batches:
             if task is None or task.cancelling():
                 raise
             return [Raised(error)] * count
+        finally:
+            self._bodies.now -= count
         return [Raised(one) if isinstance(one, BaseException) else one for one in made]
 
     async def _body(self, stage: StageDefinition, wanted: Sequence[tuple[Part, Sequence[int]]]) -> Any:

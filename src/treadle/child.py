@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any, BinaryIO
 
 from treadle.attempt import Call, Subject, Surroundings
+from treadle.breadth import Bodies
 from treadle.definition import Definition
 from treadle.executor import Threads
 from treadle.memory import limited
@@ -49,7 +50,7 @@ def main() -> None:
 def _serve(hello: dict[str, Any], requests: _Requests, answers: BinaryIO) -> None:
     problem = None
     try:
-        surroundings = Surroundings(_untimed(_find(hello).definition), None, Threads(), None)
+        surroundings = Surroundings(_untimed(_find(hello).definition), None, Threads(), None, Bodies())
     except BaseException as error:  # noqa: BLE001 - importing a module runs user code
         problem = f"a worker process cannot load workflow {hello['workflow']!r}: {type(error).__name__}: {error}"
     while (job := requests.next()) is not None:

@@ -11,10 +11,11 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
-from treadle import collector, decide, memory
+from treadle import collector, decide, memory, pace
 from treadle.arrival import new_item
 from treadle.attempt import Surroundings
 from treadle.batches import Batches
+from treadle.breadth import Bodies
 from treadle.clock import now_us
 from treadle.codec import item_id as checked_id
 from treadle.definition import PROCESS, Definition
@@ -27,7 +28,6 @@ from treadle.intake import Intake
 from treadle.limits import Limits
 from treadle.membership import Membership
 from treadle.outcome import Approve, Decision, Reject
-from treadle.pace import Pace
 from treadle.source import open_source
 from treadle.state import ItemPhase, ItemState, StageState, Transition
 from treadle.status import PipelineStatus, RunReport, item_status
@@ -74,8 +74,6 @@ class Engine:
         self._observers: list[Callable[[ItemState, Transition], None]] = []
         self._followers: set[asyncio.Event] = set()
         self._attempts = 0
-        self._runs = 0
-        """Of ``run`` and ``work``."""
         self._intake: Intake | None = None
         self._stopping = False
         self._worker: Worker | None = None
@@ -99,9 +97,10 @@ class Engine:
                 processes = Processes(self._workflow.origin, self._flow.name)
                 stack.push_async_callback(processes.close)
             limits = Limits(self._flow)
-            batches = Batches(threads, limits)
+            bodies = Bodies()
+            batches = Batches(threads, limits, bodies)
             stack.push_async_callback(batches.close)
-            surroundings = Surroundings(self._flow, state, threads, processes, batches)
+            surroundings = Surroundings(self._flow, state, threads, processes, bodies, batches)
             place = Membership(self._store, self._lease, self._name)
             await place.join()
             stack.push_async_callback(place.leave)
@@ -137,8 +136,8 @@ class Engine:
         """Add ``items``, then move everything the store holds as far as it can go.
 
         Items may be more than fit in memory: they are read as capacity frees up. Due retries are waited for;
-        reviews are not. Up to ``concurrency`` items move at once, and as many children of one fan-out; of more than a few
-        hundred items no more than the event loop has time for.
+        reviews are not. Up to ``concurrency`` items move at once, and as many children of one fan-out; where
+        the event loop is busy all the time, only a few hundred of them are between their stages at once.
 
         Raises:
             InvalidItem, ItemConflict, SourceFailed: some items could not be added; raised at the end, when all
@@ -178,11 +177,7 @@ class Engine:
         """A list that holds the report of what was done inside, afterwards."""
         began, before = time.monotonic(), self._attempts
         reports: list[RunReport] = []
-        self._runs += 1
-        try:
-            yield reports
-        finally:
-            self._runs -= 1
+        yield reports
         counts = (await self._store.counts()).phases
         reports.append(
             RunReport(
@@ -253,26 +248,25 @@ class Engine:
         """The journal behind the cursor ``after``, in order; ends at its end unless told to ``follow``.
 
         Nothing is lost to a slow reader: it reads rows at its own pace, and resumes with the last ``cursor`` it saw. Nor does
-        one that follows slow this engine: while the event loop is busy moving items, it is told of a few thousand events a
-        second, and of the others as soon as there is time.
+        one that follows slow what it follows: while the event loop is busy it is told of a few thousand events a second, and
+        of the others as soon as there is time. When ``run`` has returned, read on without ``follow`` to have them all.
         """
         only = None if item_id is None else checked_id(item_id)
-        news, pace = asyncio.Event(), Pace()
+        news = asyncio.Event()
         self._followers.add(news)
         try:
             while True:
                 news.clear()
-                page = await pace.page(self._store.events(after, 500, only))
+                page = await self._store.events(after, 500, only)
                 for event in page:
                     after = event.cursor
                     yield event
-                pace.watch()
-                if follow and not page:
+                if follow:
+                    await pace.rest(len(page))
+                if not page:
+                    if not follow:
+                        return
                     await _either(news, _FOLLOW)
-                elif not page:
-                    return
-                elif follow and self._runs:
-                    await pace.rest()
         finally:
             self._followers.discard(news)
 

@@ -61,8 +61,8 @@ class Worker:
         self._limits = limits
         self._observe = observe
         self._first_batch = first_batch(surroundings.flow)
-        self._enough = max([ENOUGH, *(2 * (stage.batch or 0) for stage in surroundings.flow.stages.values())])
-        """Items that keep the loop busy: a batch is collected while another is at work."""
+        self._enough = ENOUGH + sum(stage.batch or 0 for stage in surroundings.flow.stages.values())
+        """Items between their stages that keep the loop busy, while others wait for their batches to fill."""
         self._held: dict[str, tuple[Driver | BatchDriver, asyncio.Task[Any]]] = {}
         """Who moves each item that this worker holds, and in which task."""
         self._resting: set[str] = set()
@@ -120,7 +120,7 @@ class Worker:
         """
         self._limits.make_room(max(concurrency, IN_LINE))
         self._limits.on_wait = self._make_way
-        breadth = Breadth(concurrency, self._enough)
+        breadth = Breadth(concurrency, self._surroundings.bodies, self._enough)
         feeder = asyncio.create_task(self._feed(intake, breadth)) if intake is not None else None
         if feeder is not None:
             feeder.add_done_callback(lambda _: self.poke())
@@ -177,10 +177,10 @@ class Worker:
             await self._heed()
             # What rests or is added while the store is asked may be due at once, and was not there when the store looked.
             is_quiet = not self._held and (feeder is None or feeder.done())
-            breadth.look(time.monotonic(), time.thread_time())
-            room = breadth.now - self._moving
+            breadth.look(time.perf_counter(), time.thread_time())
+            room = breadth.room(self._moving)
             # However long the store takes to write what rests, there is an end to what is claimed meanwhile.
-            may_claim = room > 0 and len(self._resting) <= breadth.now
+            may_claim = room > 0 and len(self._resting) <= breadth.most
             if not self._stopping and may_claim and not self._run_apart():
                 wake = await self._claim(room, breadth.most)
             idle = is_quiet and wake is None and not self._may_come(forever=forever)
@@ -189,7 +189,7 @@ class Worker:
             if self._give_up is not None and time.monotonic() > self._give_up:
                 return
             await self._pause(wake)
-            if self._held and self._moving > breadth.now * 7 // 8:
+            if self._held and breadth.room(self._moving) <= (breadth.whole - 1) // 8:
                 # Claiming one item at a time would cost a transaction each; a moment later there is room for many.
                 await self._pause(None, at_most=0.02)
 
@@ -240,14 +240,14 @@ class Worker:
         except TimeoutError:
             return
 
-    async def _claim(self, room: int, concurrency: int) -> int | None:
-        """Claim and start items; when the next one wants to be claimed."""
+    async def _claim(self, room: int, window: int) -> int | None:
+        """Claim and start items, of whose fan-outs so many children may run; when the next item wants to be claimed."""
         ahead = self._ahead
         claimed = await self._claimed(room)
         # If there was nothing, others took all that this worker had added by then.
         self._ahead = max(self._ahead - (len(claimed.items) or ahead), 0)
         self._hungry.set()
-        window = self._window(concurrency)
+        window = self._window(window)
         suspects: list[ItemState] = []
         fresh: list[ItemState] = []
         opening = decide.opening(self._surroundings.flow, now_us()) if claimed.items else None
@@ -453,9 +453,9 @@ class Worker:
 
     async def _feed(self, intake: Intake, breadth: Breadth) -> None:
         """Add items while the store holds less ahead than can be moved at once."""
-        enough, filled = breadth.now, None
+        enough, filled = breadth.whole, None
         while not intake.source.exhausted and not self._stopping:
-            room = breadth.now - self._moving + enough - self._ahead
+            room = breadth.room(self._moving) + enough - self._ahead
             if room <= enough // 2:
                 filled = filled or time.monotonic()
                 self._hungry.clear()
@@ -463,7 +463,7 @@ class Worker:
                 continue
             if filled is not None:
                 soon = time.monotonic() - filled < _SOON
-                enough, filled = min(2 * enough, max(breadth.now, _AHEAD)) if soon else max(enough // 2, breadth.now), None
+                enough, filled = min(2 * enough, max(breadth.whole, _AHEAD)) if soon else max(enough // 2, breadth.whole), None
             added = await intake.add(room)
             self._ahead += added
             self.poke()

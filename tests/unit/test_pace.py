@@ -9,10 +9,7 @@ from typing import Any
 
 import pytest
 
-from treadle import Engine, EventKind, MemoryStateStore, Workflow, WorkflowEvent
-from treadle import pace as pace_module
-from treadle.pace import WHILE_BUSY, Pace
-from treadle.state import ItemState, Transition
+from treadle import Engine, EventKind, MemoryStateStore, StateStore, Workflow, WorkflowEvent, pace
 
 Item = dict[str, Any]
 ITEMS = 2_000
@@ -20,40 +17,37 @@ PAGE = 500
 
 
 def busy_for(monkeypatch: pytest.MonkeyPatch, share: float) -> list[float]:
-    """The loop seems at work for that share of the time; the seconds that a follower rests are noted and take none."""
+    """The loop seems at work for that share of the time; the seconds that a follower rests are noted and take less."""
     rests: list[float] = []
+    at = 0.0
 
     async def rest(seconds: float) -> None:
+        nonlocal at
+        at += seconds
         rests.append(seconds)
         await asyncio.sleep(0)
 
-    clock = SimpleNamespace(monotonic=time.monotonic, thread_time=lambda: share * time.monotonic())
-    monkeypatch.setattr(pace_module, "time", clock)
-    monkeypatch.setattr(pace_module, "asyncio", SimpleNamespace(sleep=rest))
+    clock = SimpleNamespace(perf_counter=lambda: at, thread_time=lambda: share * at)
+    monkeypatch.setattr(pace, "time", clock)
+    monkeypatch.setattr(pace, "asyncio", SimpleNamespace(sleep=rest))
     return rests
 
 
-async def a_page(size: int) -> list[int]:
-    await asyncio.sleep(0.001)
-    return [0] * size
+def rested(rests: list[float]) -> list[float]:
+    """Without the glances by which a follower sees whether the loop is busy."""
+    return [seconds for seconds in rests if seconds != pace._GLANCE]
 
 
-@pytest.mark.parametrize(("share", "expected"), [(1.0, [100 / WHILE_BUSY]), (0.2, [])])
-async def test_a_page_that_was_read_on_a_busy_loop_is_rested_for(
-    monkeypatch: pytest.MonkeyPatch, share: float, expected: list[float]
+@pytest.mark.parametrize(
+    ("share", "events", "expected"),
+    [(1.0, 300, [300 / pace.WHILE_BUSY]), (0.6, 300, [300 / pace.WHILE_BUSY]), (0.4, 300, []), (1.0, 0, [100 / pace.WHILE_BUSY])],
+)
+async def test_a_page_is_rested_for_while_the_loop_is_busy(
+    monkeypatch: pytest.MonkeyPatch, share: float, events: int, expected: list[float]
 ) -> None:
-    rests, pace = busy_for(monkeypatch, share), Pace()
-    assert len(await pace.page(a_page(100))) == 100
-    await pace.rest()
-    assert rests == expected
-
-
-async def test_an_empty_page_costs_no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    rests, pace = busy_for(monkeypatch, 1.0), Pace()
-    await pace.page(a_page(100))
-    await pace.page(a_page(0))
-    await pace.rest()
-    assert rests == []
+    rests = busy_for(monkeypatch, share)
+    await pace.rest(events)
+    assert rested(rests) == expected
 
 
 def quick(gate: asyncio.Event) -> Workflow:
@@ -92,30 +86,52 @@ async def test_a_follower_on_a_busy_loop_rests_after_each_page_and_is_told_of_ev
     told, rests = await followed(1.0, monkeypatch)
     assert [event.cursor for event in told] == sorted({event.cursor for event in told})
     assert len(told) == 4 * ITEMS
-    assert sum(rests) * WHILE_BUSY > 4 * ITEMS - 2 * PAGE, "all but the last of them were read while items moved"
+    assert sum(rested(rests)) * pace.WHILE_BUSY > 4 * ITEMS - 2 * PAGE, "all but the last of them were read while items moved"
 
 
-async def test_a_follower_on_an_idle_loop_never_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_follower_on_an_idle_loop_does_not_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     told, rests = await followed(0.2, monkeypatch)
     assert len(told) == 4 * ITEMS
-    assert rests == []
+    assert rested(rests) == []
 
 
 async def test_whoever_only_reads_to_the_end_never_rests(monkeypatch: pytest.MonkeyPatch) -> None:
-    rests, gate, through, ended = busy_for(monkeypatch, 1.0), asyncio.Event(), asyncio.Event(), list[str]()
-
-    def observe(state: ItemState, change: Transition) -> None:
-        if change.rest is not None:
-            ended.append(state.id)
-        if len(ended) == ITEMS - 1:
-            through.set()
-
+    rests = busy_for(monkeypatch, 1.0)
+    gate = asyncio.Event()
+    gate.set()
     async with Engine(quick(gate), MemoryStateStore()) as engine:
-        engine.observe(observe)
-        running = asyncio.create_task(engine.run(({"id": f"i{n}", "n": n} for n in range(ITEMS)), concurrency=100))
-        async with asyncio.timeout(20):
-            await through.wait()
-        assert len([event async for event in engine.events()]) == 4 * (ITEMS - 1) + 2
-        gate.set()
-        await running
+        await engine.run(({"id": f"i{n}", "n": n} for n in range(ITEMS)), concurrency=100)
+        assert len([event async for event in engine.events()]) == 4 * ITEMS
     assert rests == []
+
+
+async def test_what_a_follower_itself_takes_time_for_is_no_reason_to_rest(store: StateStore) -> None:
+    """Read by real clocks: it is at work all the time, and nobody else is."""
+    gate = asyncio.Event()
+    gate.set()
+    async with Engine(quick(gate), store) as engine:
+        await engine.run(({"id": f"i{n}", "n": n} for n in range(ITEMS)), concurrency=100)
+        working = asyncio.create_task(engine.work())
+        following = engine.events(follow=True)
+        began, told = time.monotonic(), 0
+        async for _ in following:
+            told += 1
+            if told == 4 * ITEMS:
+                break
+        took = time.monotonic() - began
+        await following.aclose()
+        engine.stop()
+        await working
+    assert took < 0.5 * 4 * ITEMS / pace.WHILE_BUSY
+
+
+async def test_followers_of_one_item_are_told_of_it_alone(store: StateStore) -> None:
+    gate = asyncio.Event()
+    gate.set()
+    async with Engine(quick(gate), store) as engine:
+        await engine.run(({"id": f"i{n}", "n": n} for n in range(20)), concurrency=5)
+        for wanted in ("i0", "i7", "i19"):
+            told = [event async for event in engine.events(item_id=wanted)]
+            assert [event.item_id for event in told] == [wanted] * 4
+            assert [event async for event in engine.events(told[1].cursor, item_id=wanted)] == told[2:]
+        assert [event async for event in engine.events(item_id="nobody")] == []

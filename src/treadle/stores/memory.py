@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from heapq import heappop, heappush
+from itertools import islice
 from typing import Any, Self
 
 from treadle.artefact import parse, refer
@@ -417,14 +418,9 @@ class MemoryStateStore(StateStore):
         return found
 
     async def events(self, after: int, limit: int, item_id: str | None = None) -> list[WorkflowEvent]:
-        journal, found = self._storage.journal, list[WorkflowEvent]()
-        for place in range(journal.place_after(after), len(journal)):
-            told = journal[place]
-            if item_id is None or told.item_id == item_id:
-                found.append(workflow_event(told.cursor, told.at, told.item_id, told.row))
-                if len(found) == limit:
-                    break
-        return found
+        journal = self._storage.journal
+        places = islice(journal.places(journal.place_after(after), item_id), limit)
+        return [workflow_event(told.cursor, told.at, told.item_id, told.row) for told in map(journal.__getitem__, places)]
 
     async def counts(self) -> Counts:
         storage, records = self._storage, self._storage.records

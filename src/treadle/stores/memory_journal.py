@@ -9,6 +9,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from treadle.state import EventRow
@@ -55,6 +56,16 @@ class MemoryJournal:
     def place_after(self, cursor: int) -> int:
         """Where the first event behind the cursor is."""
         return bisect_right(self._cursors, cursor)
+
+    def places(self, begin: int, item_id: str | None) -> Iterator[int]:
+        """Where events are from there on, of that item or of all."""
+        if item_id is None:
+            yield from range(begin, len(self))
+            return
+        with suppress(ValueError):
+            while True:
+                begin = self._items.index(item_id, begin) + 1
+                yield begin - 1
 
     def newest(self, count: int) -> Iterator[Told]:
         """The last events, the newest first."""

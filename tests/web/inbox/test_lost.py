@@ -70,7 +70,9 @@ async def test_an_expired_sign_in_keeps_what_was_typed_until_there_is_another(
     console_errors.clear()
 
 
-async def test_a_review_that_could_not_be_claimed_is_claimed_when_the_server_is_back(desk: Desk, console_errors: list[str]) -> None:
+async def test_a_review_that_could_not_be_claimed_is_claimed_when_the_server_is_back(
+    desk: Desk, console_errors: list[str]
+) -> None:
     await desk.page.route("**/claim", lambda route: route.abort())
     await desk.page.goto("/inbox")
     await desk.is_at("paper-1")
