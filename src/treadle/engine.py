@@ -73,6 +73,7 @@ class Engine:
         self._flow: Definition = workflow.definition
         self._observers: list[Callable[[ItemState, Transition], None]] = []
         self._followers: set[asyncio.Event] = set()
+        """Set with the next news, after which they have to come again."""
         self._attempts = 0
         self._intake: Intake | None = None
         self._stopping = False
@@ -253,10 +254,10 @@ class Engine:
         """
         only = None if item_id is None else checked_id(item_id)
         news = asyncio.Event()
-        self._followers.add(news)
         try:
             while True:
                 news.clear()
+                self._followers.add(news)
                 page = await self._store.events(after, 500, only)
                 for event in page:
                     after = event.cursor
@@ -282,8 +283,14 @@ class Engine:
             self._attempts += sum(child.state is not _PENDING and child.state is not _RUNNING for child in change.subtasks)
         for observer in self._observers:
             observer(state, change)
+        if self._followers:
+            self._tell()
+
+    def _tell(self) -> None:
+        """There is more in the journal."""
         for news in self._followers:
             news.set()
+        self._followers.clear()
 
     # acting
 
@@ -358,8 +365,7 @@ class Engine:
     def _poke(self) -> None:
         if self._worker is not None:
             self._worker.poke()
-        for news in self._followers:
-            news.set()
+        self._tell()
 
 
 def _tell_unlimited(flow: Definition) -> None:
