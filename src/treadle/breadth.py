@@ -41,7 +41,7 @@ class Breadth:
             self._looked = at, worked
 
     @property
-    def whole(self) -> int:
+    def between(self) -> int:
         """How many items may be between their stages at once."""
         return self._enough if self._is_busy else self.most
 

@@ -189,7 +189,7 @@ class Worker:
             if self._give_up is not None and time.monotonic() > self._give_up:
                 return
             await self._pause(wake)
-            if self._held and breadth.room(self._moving) <= (breadth.whole - 1) // 8:
+            if self._held and breadth.room(self._moving) <= (breadth.between - 1) // 8:
                 # Claiming one item at a time would cost a transaction each; a moment later there is room for many.
                 await self._pause(None, at_most=0.02)
 
@@ -453,17 +453,17 @@ class Worker:
 
     async def _feed(self, intake: Intake, breadth: Breadth) -> None:
         """Add items while the store holds less ahead than can be moved at once."""
-        enough, filled = breadth.whole, None
+        ahead, filled = breadth.between, None
         while not intake.source.exhausted and not self._stopping:
-            room = breadth.room(self._moving) + enough - self._ahead
-            if room <= enough // 2:
+            room = breadth.room(self._moving) + ahead - self._ahead
+            if room <= ahead // 2:
                 filled = filled or time.monotonic()
                 self._hungry.clear()
                 await self._hungry.wait()
                 continue
             if filled is not None:
                 soon = time.monotonic() - filled < _SOON
-                enough, filled = min(2 * enough, max(breadth.whole, _AHEAD)) if soon else max(enough // 2, breadth.whole), None
+                ahead, filled = min(2 * ahead, max(breadth.between, _AHEAD)) if soon else max(ahead // 2, breadth.between), None
             added = await intake.add(room)
             self._ahead += added
             self.poke()

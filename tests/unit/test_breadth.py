@@ -31,12 +31,12 @@ def looked(most: int, *shares: float, inside: int = 0) -> Breadth:
 def test_as_many_as_were_asked_for_may_move_on_an_idle_loop() -> None:
     assert [looked(1000).room(moving) for moving in (0, 400, 1000)] == [1000, 600, 0]
     assert looked(1000, 1.0, 0.7).room(400) == 600
-    assert looked(1000, 1.0, 0.7).whole == 1000
+    assert looked(1000, 1.0, 0.7).between == 1000
 
 
 def test_on_a_busy_loop_only_so_many_may_be_between_their_stages() -> None:
     busy = looked(1000, 0.2, 0.8)
-    assert busy.whole == ENOUGH
+    assert busy.between == ENOUGH
     assert busy.room(ENOUGH - 10) == 10
     assert busy.room(ENOUGH + 10) == -10
 
@@ -54,7 +54,7 @@ def test_looks_that_follow_each_other_at_once_are_one() -> None:
     breadth = Breadth(1000, Bodies())
     for moment in range(100):
         breadth.look(moment / 10_000, moment / 10_000)
-    assert breadth.whole == 1000
+    assert breadth.between == 1000
 
 
 class Moving:
