@@ -348,7 +348,7 @@ def followed(path: str, said: str, number: int, pace: float | None) -> None:
                 task.cancel()
             await asyncio.gather(*following, return_exceptions=True)
             if following:
-                seen.extend([event.cursor async for event in engine.events(seen[-1])])
+                seen.extend([event.cursor async for event in engine.events(seen[-1] if seen else 0)])
         return {"seconds": took, "live": live, "held": held, "kilobytes": grown, "seen": seen}
 
     Path(said).write_text(json.dumps(asyncio.run(do())))

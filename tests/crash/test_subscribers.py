@@ -14,7 +14,7 @@ from tests.crash.lab import LONG, Twist
 
 pytestmark = [pytest.mark.may_block, pytest.mark.timeout(1800 if LONG else 300)]  # other processes are what is tested
 
-ITEMS, PAIRS, LOSS = (14_300, 5, 0.05) if LONG else (600, 2, 0.5)
+ITEMS, PAIRS, LOSS = (14_300, 5, 0.05) if LONG else (3_000, 2, 0.5)
 """Seven events an item; how often it is measured with and without a subscriber; what share of the throughput may be lost."""
 HELD = 1_000
 """Events that may be in memory at once: two pages of the journal."""

@@ -74,6 +74,7 @@ async def test_many_are_decided_after_a_look_at_which(desk: Desk) -> None:
     await desk.act(lambda inbox: inbox.claim("paper-3", "identify", reviewer="bob"))
     await desk.page.goto("/inbox?stage=identify")
     await desk.is_at("paper-1")
+    await expect(desk.page.locator("#held")).to_contain_text("held by you")
     await desk.press("b")
     dialog = desk.page.locator("#bulk")
     await expect(dialog).to_contain_text("stage identify")
