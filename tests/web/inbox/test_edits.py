@@ -212,20 +212,31 @@ async def test_nothing_is_claimed_behind_an_edit_that_is_on_its_way(desk: Desk) 
     assert (await desk.decided("paper-1")).edited["expression"] == "mine"
 
 
-async def test_a_review_that_was_left_before_its_edit_was_refused_is_given_back(desk: Desk, console_errors: list[str]) -> None:
-    left = asyncio.Event()
-
-    async def refuse(route: Route) -> None:
-        await left.wait()
-        await route.fulfill(status=422, json={"detail": "it does not fit"})
-
-    await desk.page.route("**/decide", refuse)
+async def send_an_edit(desk: Desk) -> None:
+    """The first review's edit is on its way."""
     await desk.open()
     await desk.press("e")
     await desk.page.get_by_label("Expression").fill("mine")
     await desk.press("Escape")
     async with desk.page.expect_request("**/decide"):
         await desk.press("a")
+
+
+async def refused_later(desk: Desk) -> asyncio.Event:
+    """The first review's edit is on its way; it does not fit, which the page is told when this is set."""
+    told = asyncio.Event()
+
+    async def refuse(route: Route) -> None:
+        await told.wait()
+        await route.fulfill(status=422, json={"detail": "it does not fit"})
+
+    await desk.page.route("**/decide", refuse)
+    await send_an_edit(desk)
+    return told
+
+
+async def test_a_review_that_was_left_before_its_edit_was_refused_is_given_back(desk: Desk, console_errors: list[str]) -> None:
+    left = await refused_later(desk)
     await desk.press("j")
     await desk.is_at("paper-2")
     left.set()
@@ -238,19 +249,7 @@ async def test_a_review_that_was_left_before_its_edit_was_refused_is_given_back(
 
 
 async def test_whoever_has_gone_on_is_told_which_edit_was_refused(desk: Desk, console_errors: list[str]) -> None:
-    left = asyncio.Event()
-
-    async def refuse(route: Route) -> None:
-        await left.wait()
-        await route.fulfill(status=422, json={"detail": "it does not fit"})
-
-    await desk.page.route("**/decide", refuse)
-    await desk.open()
-    await desk.press("e")
-    await desk.page.get_by_label("Expression").fill("mine")
-    await desk.press("Escape")
-    async with desk.page.expect_request("**/decide"):
-        await desk.press("a")
+    left = await refused_later(desk)
     await desk.press("j")
     await desk.is_at("paper-2")
     await desk.press("e")
@@ -271,12 +270,7 @@ async def test_whoever_has_gone_on_before_an_edit_was_taken_stays_where_they_are
         await route.fulfill(response=await route.fetch())
 
     await desk.page.route("**/decide", late)
-    await desk.open()
-    await desk.press("e")
-    await desk.page.get_by_label("Expression").fill("mine")
-    await desk.press("Escape")
-    async with desk.page.expect_request("**/decide"):
-        await desk.press("a")
+    await send_an_edit(desk)
     await desk.press("j", "j")
     await desk.is_at("paper-3")
     left.set()
