@@ -157,7 +157,7 @@ class Call:
         try:
             if self._raised is not None:
                 return self._failed(self._raised, began)
-            if stage.bare and stage.batch is None:
+            if stage.bare and inside:
                 return self._ended(await self.invoke(stage.body if self._unit[1] is None else stage.handler, None), began)
             if stage.bare:
                 return self._ended(await self._part_of_batch(), began)
