@@ -90,11 +90,11 @@ class _Requests:
 async def _attempt(surroundings: Surroundings, job: dict[str, Any], answers: BinaryIO) -> list[Any]:
     name, seq = job["unit"]
     rows = [StageRow(*row)._replace(state=StageState(row[1])) for row in job["stages"]]
-    boards: dict[str, SubtaskBoard] = {}
+    state = ItemState(job["id"], job["payload"])
+    state.stages = {row.stage: row for row in rows}
     for fields in job["subtasks"]:
         child = SubtaskRow(*fields)._replace(state=StageState(fields[3]))
-        boards.setdefault(child.stage, SubtaskBoard()).put(child)
-    state = ItemState(job["id"], job["payload"], stages={row.stage: row for row in rows}, boards=boards)
+        state.boards.setdefault(child.stage, SubtaskBoard()).put(child)
     row = StageRow(*job["row"]) if seq is None else SubtaskRow(*job["row"])
 
     def progress(_stage: str, _subtask: str | None, _attempt: int, fraction: float, note: str | None) -> None:

@@ -53,6 +53,7 @@ class Mode(StrEnum):
 
 _OPEN = frozenset({StageState.PENDING, StageState.RUNNING})
 _NOBODY: frozenset[str] = frozenset()
+_UNCOUNTED: dict[str, int] = {}
 
 
 def _now() -> datetime:
@@ -426,7 +427,10 @@ class SubtaskBoard:
 
 
 class ItemState:
-    """One item's rows while somebody works on them. Rows are immutable; only ``decide.apply`` swaps them."""
+    """One item's rows while somebody works on them. Rows are immutable; only ``decide.apply`` swaps them.
+
+    Whoever makes many of them says their fields by place: by name each takes half as long again.
+    """
 
     __slots__ = (
         "added",
@@ -453,7 +457,6 @@ class ItemState:
         self,
         id: str,  # noqa: A002 - the word for it everywhere
         payload: str | None,
-        *,
         key: int = 0,
         fence: int = 0,
         news: int = 0,
@@ -461,11 +464,8 @@ class ItemState:
         priority: int = 0,
         urgency: int = 0,
         added: int = 0,
-        stages: dict[str, StageRow] | None = None,
-        boards: dict[str, SubtaskBoard] | None = None,
-        reviews: dict[str, ReviewRow] | None = None,
-        problem: str | None = None,
         lost: str | None = None,
+        problem: str | None = None,
     ) -> None:
         self.id: str = id
         self.payload: str | None = payload
@@ -481,9 +481,9 @@ class ItemState:
         self.urgency: int = urgency
         """Its own priority."""
         self.added: int = added
-        self.stages: dict[str, StageRow] = stages if stages is not None else {}
-        self.boards: dict[str, SubtaskBoard] = boards if boards is not None else {}
-        self.reviews: dict[str, ReviewRow] = reviews if reviews is not None else {}
+        self.stages: dict[str, StageRow] = {}
+        self.boards: dict[str, SubtaskBoard] = {}
+        self.reviews: dict[str, ReviewRow] = {}
         """The latest review of each stage that was ever asked about."""
         self.stored: dict[str, StageState] = {}
         """How the stages stand in the store, which may be behind ``stages``; for the store's own counters."""
@@ -491,8 +491,8 @@ class ItemState:
         """JSON: the worker that held it last and did not give it back; its name, host, pid and last sign of life."""
         self.problem: str | None = problem
         """Why its rows cannot be read, in a list that goes on without them."""
-        self.unmet: dict[str, int] = {}
-        """How many dependencies of each stage are not finished; filled by ``decide.count``."""
+        self.unmet: dict[str, int] = _UNCOUNTED
+        """How many dependencies of each stage are not finished; from ``decide.count`` on."""
         self.running: int = 0
         """Units that run now."""
         self.asking: frozenset[str] = _NOBODY

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Generator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 from uuid import UUID
@@ -215,6 +215,18 @@ class StoredReview(NamedTuple):
     row: ReviewRow
 
 
+class _Done:
+    """An awaitable that has nothing to wait for."""
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return
+        yield
+
+
+DONE: Awaitable[None] = _Done()
+"""What ``commit`` returns for what is written already."""
+
+
 class StateStore(ABC):
     """Where items, their rows and their journal are kept.
 
@@ -323,7 +335,8 @@ class StateStore(ABC):
         results: list[TreadleError | None] = []
         for state, change in changes:
             try:
-                await self.commit(state, change)
+                if (done := self.commit(state, change)) is not DONE:
+                    await done
             except (LeaseLost, StoreError) as error:
                 results.append(error)
             else:

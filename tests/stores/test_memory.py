@@ -5,8 +5,15 @@ from __future__ import annotations
 import copy
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from treadle import MemoryStateStore, StageStatus, StateStore, SubTaskStatus
+from treadle.event import EventKind
+from treadle.state import EventRow, ItemPhase, Rest
+from treadle.stores.memory_claims import Claims
+from treadle.stores.memory_journal import MemoryJournal, Told
+from treadle.stores.memory_record import Record
 from treadle.testing import StateStoreContract, contract_acts
 
 
@@ -34,3 +41,50 @@ async def test_a_workflow_that_is_bound_again_has_nothing_counted_anew() -> None
         assert (await store.counts()).items == 1
     await store.bind(contract_acts.FLOW)
     assert store._storage.census.changed == set()
+
+
+ADDED, STARTED, DONE = (
+    EventRow(EventKind.ITEM_ADDED),
+    EventRow(EventKind.STAGE_STARTED, "a"),
+    EventRow(EventKind.STAGE_COMPLETED, "a"),
+)
+TOLD = ((), (ADDED,), (STARTED,), (DONE, STARTED))
+
+
+@given(st.lists(st.tuples(st.sampled_from("xyz"), st.integers(1, 2), st.sampled_from(TOLD), st.booleans())))
+def test_the_journal_has_everything_in_the_order_in_which_it_was_told(
+    tellings: list[tuple[str, int, tuple[EventRow, ...], bool]],
+) -> None:
+    journal, told = MemoryJournal(), list[Told]()
+    for item_id, at, rows, is_read in tellings:
+        journal.tell(item_id, at, rows)
+        told += [Told(len(told) + number, item_id, at, row) for number, row in enumerate(rows, 1)]
+        if is_read:
+            assert len(journal) == len(told)
+    cursor = len(told) // 2
+    assert [journal[place] for place in journal.places(journal.place_after(cursor), None)] == told[cursor:]
+    assert list(journal.newest(3)) == told[::-1][:3]
+    journal.rewrite(lambda event: None if event.item_id == "x" else event.row)
+    journal.tell("y", 1, TOLD[1])
+    assert list(journal) == [*(event for event in told if event.item_id != "x"), Told(len(told) + 1, "y", 1, ADDED)]
+
+
+@given(st.lists(st.tuples(st.integers(-2, 2), st.integers(1, 9)), min_size=1), st.integers(1, 9), st.integers(1, 5))
+def test_items_are_claimed_in_their_order_whatever_the_order_they_came_in(
+    given_turns: list[tuple[int, int]], now: int, limit: int
+) -> None:
+    records = {str(key): Record(str(key), key, 0) for key in range(len(given_turns))}
+    claims = Claims(records)
+    for record, (priority, wake) in zip(records.values(), given_turns, strict=True):
+        record.priority = priority
+        claims.rest(record, Rest(ItemPhase.PENDING, wake))
+    wanted = sorted(records.values(), key=lambda r: (-r.priority, r.wake, r.key))
+    due, later = (
+        [r.id for r in wanted if r.wake is not None and r.wake <= now],
+        [r.wake for r in wanted if r.wake is not None and r.wake > now],
+    )
+    taken = list[str]()
+    while page := claims.take_due(1, limit, now).items:
+        taken += [state.id for state in page]
+    assert taken == due
+    assert claims.take_due(1, limit, now).wake == min(later, default=None)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
-from heapq import heappop, heappush
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from itertools import islice
-from typing import Any, Self
+from typing import Self
 
 from treadle.artefact import parse, refer
 from treadle.clock import now_us
@@ -21,6 +20,7 @@ from treadle.state import (
     ItemPhase,
     ItemState,
     Mode,
+    Rest,
     ReviewRow,
     StageRow,
     StageState,
@@ -29,6 +29,7 @@ from treadle.state import (
     Transition,
 )
 from treadle.store import (
+    DONE,
     OWN,
     Children,
     Claimed,
@@ -51,8 +52,10 @@ from treadle.store import (
 )
 from treadle.stores import memory_looking
 from treadle.stores.artefact_files import ArtefactMemory
+from treadle.stores.memory_claims import Claims
 from treadle.stores.memory_counts import Census
 from treadle.stores.memory_journal import MemoryJournal
+from treadle.stores.memory_record import Record
 from treadle.stores.shared import (
     check_rename,
     held_by,
@@ -68,44 +71,18 @@ from treadle.stores.shared import (
 )
 
 
-class _Done:
-    """An awaitable that has nothing to wait for."""
-
-    def __await__(self) -> Generator[Any, None, None]:
-        return
-        yield
-
-
-_DONE = _Done()
-
-
-class _Record:
-    """One item as it is stored."""
-
-    __slots__ = ("attempts", "expiry", "state", "wake", "worker")
-
-    def __init__(self, state: ItemState) -> None:
-        self.state = state
-        self.worker: int | None = None
-        self.wake: int | None = None
-        self.expiry: int | None = None
-        self.attempts: dict[tuple[str, int | None, int, int], AttemptRow] = {}
-
-
 class _Storage:
     """What all copies of one store share."""
 
     def __init__(self) -> None:
         self.shape: Shape | None = None
-        self.records: dict[str, _Record] = {}
-        self.made = 0
+        self.records: dict[str, Record] = {}
+        self._made = 0
         """How many items there ever were; the key of each is its place among them."""
         self._ids: list[str] = []
-        self._in_order = True
-        self.queue: list[tuple[int, int, int, str]] = []
-        """A heap of (-priority, wake, key, id); stale entries are dropped when they surface."""
-        self.expiries: list[tuple[int, str]] = []
-        """A heap of expiry and id; stale entries are dropped when they surface."""
+        self.claims = Claims(self.records)
+        self.attempts: dict[str, dict[tuple[str, int | None, int, int], AttemptRow]] = defaultdict(dict)
+        """Of items: by stage, subtask, run and number."""
         self.reviews: list[tuple[str, ReviewRow] | None] = []
         """Item and row; the cursor is the place, from 1. ``None``: of an item that was pruned."""
         self.review_place: dict[tuple[str, str, int], int] = {}
@@ -121,24 +98,22 @@ class _Storage:
     @property
     def ids(self) -> list[str]:
         """Sorted, for pages: when somebody asks, since to find each its place as it comes takes the longer the more there are."""
-        if not self._in_order:
+        if len(self._ids) < len(self.records):
+            self._ids += islice(self.records, len(self._ids), None)
             self._ids.sort()
-            self._in_order = True
         return self._ids
 
-    def take_in(self, record: _Record) -> None:
+    def make(self, item_id: str, now: int) -> Record:
         """An item that was not known."""
-        item_id = record.state.id
-        self._in_order = self._in_order and (not self._ids or self._ids[-1] < item_id)
-        self._ids.append(item_id)
-        self.records[item_id] = record
+        self._made += 1
+        self.records[item_id] = record = Record(item_id, self._made, now)
+        return record
 
     def remove(self, gone: set[str]) -> None:
         """These items are no more."""
         self._ids = [item_id for item_id in self._ids if item_id not in gone]
-        self.census.changed |= gone
         for item_id in gone:
-            del self.records[item_id]
+            self.census.remove(self.records.pop(item_id))
 
 
 class MemoryStateStore(StateStore):
@@ -154,11 +129,11 @@ class MemoryStateStore(StateStore):
 
     def stage_count(self) -> int:
         """How many stage rows are stored."""
-        return sum(len(record.state.stages) for record in self._storage.records.values())
+        return sum(len(record.stages) for record in self._storage.records.values())
 
     def subtask_count(self) -> int:
         """How many subtask rows are stored."""
-        return sum(len(b.rows) for record in self._storage.records.values() for b in record.state.boards.values())
+        return sum(len(b.rows) for record in self._storage.records.values() for b in record.boards.values())
 
     def clear(self) -> None:
         """Forget all items and events."""
@@ -173,38 +148,37 @@ class MemoryStateStore(StateStore):
             _check_shape(storage.shape, new, storage)
             if set(new.stages) - set(storage.shape.stages):
                 for record in storage.records.values():
-                    state = record.state
                     if (
-                        state.phase not in (ItemPhase.PENDING, ItemPhase.CANCELLED)
-                        and state.payload is not None
+                        record.phase not in (ItemPhase.PENDING, ItemPhase.CANCELLED)
+                        and record.payload is not None
                         and record.worker is None
                     ):
                         # What failed or waits for a person may have nothing to do with what is new.
-                        state.priority = state.urgency
-                        state.phase = ItemPhase.PENDING if state.phase is ItemPhase.COMPLETED else state.phase
-                        self._wake(record, now_us())
+                        record.priority = record.urgency
+                        record.phase = ItemPhase.PENDING if record.phase is ItemPhase.COMPLETED else record.phase
+                        self._storage.claims.wake(record, now_us())
         if storage.shape is None or list(storage.shape.stages) != list(new.stages):
-            storage.census.changed.update(storage.records)
+            storage.census.changed.update(storage.records.values())
         storage.shape = new
 
     async def rename_stage(self, old: str, new: str) -> None:
         storage = self._storage
-        check_rename(storage.shape, old, new, is_taken=any(new in record.state.stages for record in storage.records.values()))
+        check_rename(storage.shape, old, new, is_taken=any(new in record.stages for record in storage.records.values()))
         assert storage.shape is not None  # noqa: S101 - it has the stage
         shape, name = storage.shape, {old: new}
         stages = {name.get(n, n): [name.get(need, need) for need in needs] for n, needs in shape.stages.items()}
         storage.shape = shape._replace(stages=stages, artefacts={name.get(n, n): s for n, s in shape.artefacts.items()})
         for record in storage.records.values():
-            state = record.state
-            state.stages = {name.get(n, n): row._replace(stage=name.get(n, n)) for n, row in state.stages.items()}
-            state.reviews = {name.get(n, n): row._replace(stage=name.get(n, n)) for n, row in state.reviews.items()}
-            state.boards = {
+            record.stages = {name.get(n, n): row._replace(stage=name.get(n, n)) for n, row in record.stages.items()}
+            record.reviews = {name.get(n, n): row._replace(stage=name.get(n, n)) for n, row in record.reviews.items()}
+            record.boards = {
                 name.get(n, n): SubtaskBoard(row._replace(stage=name.get(n, n)) for row in board.rows)
-                for n, board in state.boards.items()
+                for n, board in record.boards.items()
             }
-            kept = [a._replace(stage=name.get(a.stage, a.stage)) for a in record.attempts.values()]
-            record.attempts = {(a.stage, a.seq, a.run, a.number): a for a in kept}
-        storage.census.changed.update(storage.records)
+        for item_id, attempts in storage.attempts.items():
+            kept = [a._replace(stage=name.get(a.stage, a.stage)) for a in attempts.values()]
+            storage.attempts[item_id] = {(a.stage, a.seq, a.run, a.number): a for a in kept}
+        storage.census.changed.update(storage.records.values())
         storage.reviews = [
             None if stored is None else (stored[0], stored[1]._replace(stage=name.get(stored[1].stage, stored[1].stage)))
             for stored in storage.reviews
@@ -220,29 +194,17 @@ class MemoryStateStore(StateStore):
         for item in items:
             record = storage.records.get(item.id)
             if record is None:
-                record = self._create(item.id, arrival.at)
-            if record.state.payload is None:
-                record.state.payload, record.state.urgency = item.payload, item.priority
-                storage.census.changed.add(item.id)
+                record = storage.make(item.id, arrival.at)
+            if record.payload is None:
+                record.payload, record.urgency = item.payload, item.priority
+                storage.census.changed.add(record)
                 if arrival.rest is not None:
-                    record.state.priority = arrival.rest.priority + item.priority
-                    self._wake(record, arrival.rest.wake)
-                self._storage.journal.tell(item.id, arrival.at, arrival.events)
-            elif record.state.payload != item.payload and json.loads(record.state.payload) != json.loads(item.payload):
+                    record.priority = arrival.rest.priority + item.priority
+                    storage.claims.rest(record, arrival.rest)
+                storage.journal.tell(item.id, arrival.at, arrival.events)
+            elif record.payload != item.payload and json.loads(record.payload) != json.loads(item.payload):
                 conflicts.append(item.id)
         return conflicts
-
-    def _create(self, item_id: str, now: int) -> _Record:
-        storage = self._storage
-        storage.made += 1
-        record = _Record(ItemState(item_id, None, key=storage.made, added=now))
-        storage.take_in(record)
-        return record
-
-    def _wake(self, record: _Record, wake: int | None) -> None:
-        record.wake = wake
-        if wake is not None:
-            heappush(self._storage.queue, (-record.state.priority, wake, record.state.key, record.state.id))
 
     async def enlist(self, worker: WorkerIdentity) -> int:
         storage, now = self._storage, now_us()
@@ -268,10 +230,10 @@ class MemoryStateStore(StateStore):
             del self._storage.workers[number]
         for record in self._storage.records.values():
             if record.worker in gone:
-                record.state.lost = gone[record.worker]
+                record.lost = gone[record.worker]
                 record.worker = None
-                record.state.fence += 1
-                self._wake(record, now)
+                record.fence += 1
+                self._storage.claims.wake(record, now)
 
     async def workers(self) -> list[WorkerRow]:
         held = Counter(record.worker for record in self._storage.records.values())
@@ -293,100 +255,76 @@ class MemoryStateStore(StateStore):
             return Claimed([], None, storage.control.mode)
         if only is not None:
             record = storage.records.get(only)
-            free = record is not None and record.worker is None and record.state.phase is not ItemPhase.CANCELLED
-            return Claimed([self._take(record, worker)] if record is not None and free else [], None)
-        return self._claim_due(worker, limit, now)
-
-    def _claim_due(self, worker: int, limit: int, now: int) -> Claimed:
-        storage = self._storage
-        while storage.expiries and storage.expiries[0][0] <= now:
-            expiry, item_id = heappop(storage.expiries)
-            record = storage.records.get(item_id)
-            if record is not None and record.expiry == expiry and record.worker is None:
-                self._wake(record, expiry)
-        taken: list[ItemState] = []
-        later: list[tuple[int, int, int, str]] = []
-        while storage.queue and len(taken) < limit:
-            entry = heappop(storage.queue)
-            record = storage.records.get(entry[3])
-            if record is None or record.worker is not None or record.wake != entry[1]:
-                continue
-            if entry[1] > now:
-                later.append(entry)
-            else:
-                taken.append(self._take(record, worker))
-        for entry in later:
-            heappush(storage.queue, entry)
-        return Claimed(taken, min((entry[1] for entry in storage.queue), default=None) if len(taken) < limit else now)
-
-    def _take(self, record: _Record, worker: int) -> ItemState:
-        record.worker, record.wake, record.expiry = worker, None, None
-        record.state.fence += 1
-        return _copy(record.state)
+            free = record is not None and record.worker is None and record.phase is not ItemPhase.CANCELLED
+            return Claimed([storage.claims.take(record, worker)] if record is not None and free else [], None)
+        return storage.claims.take_due(worker, limit, now)
 
     async def revised(self, worker: int) -> dict[str, int]:
-        states = (record.state for record in self._storage.records.values() if record.worker == worker)
-        return {state.id: state.news for state in states if state.news}
+        records = self._storage.records.values()
+        return {record.id: record.news for record in records if record.worker == worker and record.news}
 
     def commit(self, state: ItemState, change: Transition) -> Awaitable[None]:
         record = self._storage.records.get(state.id)
-        if record is None or record.worker is None or record.state.fence != state.fence:
+        if record is None or record.worker is None or record.fence != state.fence:
             if record is not None:
                 self._write(record, refused(state, change))
             raise LeaseLost(no_longer_held(state.id))
         self._write(record, change)
-        if change.rest is not None:
-            record.worker, record.state.lost = None, None
-            news = record.state.news != state.news
-            self._settle(record, change, now_us() if news else change.rest.wake)
-        return _DONE
+        rest = change.rest
+        if rest is not None:
+            record.worker = record.lost = None
+            self._rest(record, rest if record.news == state.news else rest._replace(wake=now_us()))
+        return DONE
 
-    def _write(self, record: _Record, change: Transition) -> None:
-        state = record.state
-        self._storage.census.changed.add(state.id)
+    def _write(self, record: Record, change: Transition) -> None:
+        storage = self._storage
+        storage.census.changed.add(record)
         for row in change.stages:
-            state.stages[row.stage] = row
-        for stage in change.cleared:
-            state.boards.pop(stage, None)
-        for child in change.subtasks:
-            state.boards.setdefault(child.stage, SubtaskBoard()).put(child)
-        for attempt in change.attempts:
-            # The children have rows of their own.
-            record.attempts[attempt.stage, attempt.seq, attempt.run, attempt.number] = attempt._replace(subtasks=())
-        for review in change.reviews:
-            state.reviews[review.stage] = review
-            place = self._storage.review_place.setdefault((state.id, review.stage, review.revision), len(self._storage.reviews))
-            self._storage.reviews[place : place + 1] = [(state.id, review)]
-        self._storage.journal.tell(state.id, change.at, change.events)
+            record.stages[row.stage] = row
+        if change.cleared or change.subtasks:
+            for stage in change.cleared:
+                record.boards.pop(stage, None)
+            for child in change.subtasks:
+                record.boards.setdefault(child.stage, SubtaskBoard()).put(child)
+        if change.attempts or change.reviews:
+            self._keep(record, change.attempts, change.reviews)
+        storage.journal.tell(record.id, change.at, change.events)
 
-    def _settle(self, record: _Record, change: Transition, wake: int | None) -> None:
-        assert change.rest is not None  # noqa: S101 - the callers looked
-        record.state.phase, record.state.priority = change.rest.phase, change.rest.priority
-        record.expiry = change.rest.expiry
-        if record.expiry is not None:
-            heappush(self._storage.expiries, (record.expiry, record.state.id))
-        self._wake(record, wake)
+    def _keep(self, record: Record, attempts: Sequence[AttemptRow], reviews: Sequence[ReviewRow]) -> None:
+        storage = self._storage
+        for attempt in attempts:
+            where = attempt.stage, attempt.seq, attempt.run, attempt.number
+            # The children have rows of their own.
+            storage.attempts[record.id][where] = attempt._replace(subtasks=())
+        for review in reviews:
+            record.reviews[review.stage] = review
+            place = storage.review_place.setdefault((record.id, review.stage, review.revision), len(storage.reviews))
+            storage.reviews[place : place + 1] = [(record.id, review)]
+
+    def _rest(self, record: Record, rest: Rest) -> None:
+        record.phase, record.priority = rest.phase, rest.priority
+        self._storage.claims.rest(record, rest)
 
     async def revise(self, item_id: str, change: Callable[[ItemState], Transition], *, create: bool = False) -> None:
         record = self._storage.records.get(item_id)
         if record is None and not create:
             raise ItemNotFound(item_id)
-        made = change(_copy(record.state) if record is not None else ItemState(item_id, None))
+        made = change(record.copy() if record is not None else ItemState(item_id, None))
         if record is None:
-            record = self._create(item_id, made.at)
+            record = self._storage.make(item_id, made.at)
         self._write(record, made)
-        record.state.news += 1
+        record.news += 1
         if made.revokes:
             record.worker = None
-            record.state.fence += 1
+            record.fence += 1
         if made.rest is not None and record.worker is None:
-            self._settle(record, made, made.rest.wake)
+            self._rest(record, made.rest)
 
     async def load(self, item_id: str, *, stage: str | None = None) -> ItemState | None:
         record = self._storage.records.get(item_id)
         if record is None:
             return None
-        state = _copy(record.state, boards=stage is None)
+        state = record.copy(boards=stage is None)
         if stage is not None:
             state.stages = {name: row for name, row in state.stages.items() if name == stage}
         return state
@@ -395,12 +333,13 @@ class MemoryStateStore(StateStore):
         record = self._storage.records.get(item_id)
         if record is None:
             return []
-        board = record.state.boards.get(stage) or SubtaskBoard()
-        row = record.state.stages.get(stage)
+        board = record.boards.get(stage) or SubtaskBoard()
+        row = record.stages.get(stage)
         rows: list[StageRow | SubtaskRow] = [*([] if row is None or row.fan_out else [row]), *board.rows]
         if seq is not None:
             rows = [row for row in rows if (OWN if isinstance(row, StageRow) else row.seq) == seq]
-        stored = [a for a in record.attempts.values() if a.stage == stage and seq in (None, OWN if a.seq is None else a.seq)]
+        kept = self._storage.attempts.get(item_id, {}).values()
+        stored = [a for a in kept if a.stage == stage and seq in (None, OWN if a.seq is None else a.seq)]
         return merge_attempts(stored, rows)
 
     async def reviews(
@@ -423,17 +362,16 @@ class MemoryStateStore(StateStore):
         return [workflow_event(told.cursor, told.at, told.item_id, told.row) for told in map(journal.__getitem__, places)]
 
     async def counts(self) -> Counts:
-        storage, records = self._storage, self._storage.records
-        stages = storage.shape.stages if storage.shape is not None else ()
-        return storage.census.counts(stages, lambda item_id: records[item_id].state if item_id in records else None)
+        shape = self._storage.shape
+        return self._storage.census.counts(() if shape is None else shape.stages)
 
     async def page(self, wanted: Filter, after: str | None, limit: int) -> list[ItemState]:
         ids = self._storage.ids
         found: list[ItemState] = []
         for place in range(bisect_right(ids, after) if after is not None else 0, len(ids)):
-            state = self._storage.records[ids[place]].state
-            if memory_looking.matches(state, wanted):
-                found.append(_copy(state, boards=False))
+            record = self._storage.records[ids[place]]
+            if memory_looking.matches(record, wanted):
+                found.append(record.copy(boards=False))
                 if len(found) == limit:
                     break
         return found
@@ -458,18 +396,15 @@ class MemoryStateStore(StateStore):
 
     async def browse(self, wanted: Filter, after: str | None, limit: int, *, backwards: bool = False) -> Listing:
         stored = self._storage
-        return memory_looking.listing(
-            stored.ids, lambda identity: stored.records[identity].state, wanted, after, limit, backwards=backwards
-        )
+        return memory_looking.listing(stored.ids, stored.records.__getitem__, wanted, after, limit, backwards=backwards)
 
     async def children(self, item_id: str, stage: str, after: int, limit: int, *, state: StageState | None = None) -> Children:
         record = self._storage.records.get(item_id)
-        board = SubtaskBoard() if record is None else record.state.boards.get(stage) or SubtaskBoard()
+        board = SubtaskBoard() if record is None else record.boards.get(stage) or SubtaskBoard()
         return memory_looking.children(board, after, limit, state)
 
     async def recent(self, state: StageState, limit: int, *, stage: str | None = None) -> list[tuple[str, StageRow]]:
-        items = [record.state for record in self._storage.records.values()]
-        return memory_looking.recent(items, self._storage.journal, state, limit, stage)
+        return memory_looking.recent(list(self._storage.records.values()), self._storage.journal, state, limit, stage)
 
     async def journal(self, wanted: EventFilter, after: int | None, limit: int, *, newest_first: bool = False) -> Journal:
         return memory_looking.journal(self._storage.journal, wanted, after, limit, newest_first=newest_first)
@@ -479,10 +414,10 @@ class MemoryStateStore(StateStore):
 
     async def prune(self, wanted: Pruning, after: int, limit: int) -> Pruned:
         storage = self._storage
-        records = sorted((r for r in storage.records.values() if r.state.key > after), key=lambda r: r.state.key)[:limit]
-        last = records[-1].state.key if len(records) == limit else None
+        records = sorted((r for r in storage.records.values() if r.key > after), key=lambda r: r.key)[:limit]
+        last = records[-1].key if len(records) == limit else None
         told = {event.item_id: event.at for event in storage.journal}
-        gone = {record.state.id for record in records if _is_prunable(record, wanted, told.get(record.state.id, 0))}
+        gone = {record.id for record in records if _is_prunable(record, wanted, told.get(record.id, 0))}
         if gone and not wanted.dry_run:
             self._forget(gone)
             self._storage.journal.tell("", wanted.at, [EventRow(EventKind.ITEMS_PRUNED, data=wanted.told(len(gone)))])
@@ -491,7 +426,8 @@ class MemoryStateStore(StateStore):
     def _forget(self, gone: set[str]) -> None:
         storage = self._storage
         for item_id in gone:
-            storage.kept.pop(storage.records[item_id].state.key, None)
+            storage.kept.pop(storage.records[item_id].key, None)
+            storage.attempts.pop(item_id, None)
         storage.remove(gone)
         storage.journal.rewrite(lambda told: None if told.item_id in gone else told.row)
         storage.reviews = [None if stored is not None and stored[0] in gone else stored for stored in storage.reviews]
@@ -501,29 +437,10 @@ class MemoryStateStore(StateStore):
         return None
 
 
-def _copy(state: ItemState, *, boards: bool = True) -> ItemState:
-    return ItemState(
-        state.id,
-        state.payload,
-        key=state.key,
-        fence=state.fence,
-        news=state.news,
-        phase=state.phase,
-        priority=state.priority,
-        urgency=state.urgency,
-        added=state.added,
-        stages=dict(state.stages),
-        boards={name: SubtaskBoard(board.rows) for name, board in state.boards.items()} if boards else {},
-        reviews=dict(state.reviews),
-        lost=state.lost,
-    )
-
-
-def _is_prunable(record: _Record, wanted: Pruning, told: int) -> bool:
-    state = record.state
-    if record.worker is not None or state.payload is None or state.phase not in wanted.phases:
+def _is_prunable(record: Record, wanted: Pruning, told: int) -> bool:
+    if record.worker is not None or record.payload is None or record.phase not in wanted.phases:
         return False
-    return max(state.added, told, *(row.updated for row in state.stages.values())) < wanted.before
+    return max(record.added, told, *(row.updated for row in record.stages.values())) < wanted.before
 
 
 def _wanted(wanted: ReviewFilter, item_id: str, row: ReviewRow, now: int) -> bool:
@@ -543,8 +460,8 @@ def _check_shape(old: Shape, new: Shape, storage: _Storage) -> None:
         raise StoreError(other_workflow(old.workflow, new.workflow))
     live: dict[str, list[str]] = defaultdict(list)
     for record in storage.records.values():
-        for name, row in record.state.stages.items():
-            if name not in new.stages and not row.state.is_finished and record.state.phase is not ItemPhase.CANCELLED:
-                live[name].append(record.state.id)
+        for name, row in record.stages.items():
+            if name not in new.stages and not row.state.is_finished and record.phase is not ItemPhase.CANCELLED:
+                live[name].append(record.id)
     if live:
         raise StoreError(removed_stages(dict(live)))

@@ -46,14 +46,10 @@ def _says(state: ItemState, text: str | None) -> bool:
 
 
 def _bare(state: ItemState) -> ItemState:
-    return ItemState(
-        state.id,
-        None if state.payload is None else "",
-        key=state.key,
-        phase=state.phase,
-        added=state.added,
-        stages={name: bare_row(row) for name, row in state.stages.items()},
-    )
+    payload = None if state.payload is None else ""
+    bare = ItemState(state.id, payload, key=state.key, phase=state.phase, added=state.added)
+    bare.stages = {name: bare_row(row) for name, row in state.stages.items()}
+    return bare
 
 
 def listing(

@@ -111,10 +111,7 @@ def _bare_items(con: sqlite3.Connection, keys: Sequence[int]) -> dict[int, ItemS
     found: dict[int, ItemState | StoreCorrupt] = {}
     for key in keys:
         _, identity, payload, phase, priority, urgency, fence, news, added, lost = rows[key]
-        found[key] = ItemState(
-            identity, payload, key=key, fence=fence, news=news, phase=PHASES[phase], priority=priority, urgency=urgency, added=added,
-            lost=lost,
-        )  # fmt: skip
+        found[key] = ItemState(identity, payload, key, fence, news, PHASES[phase], priority, urgency, added, lost)
     return found
 
 

@@ -58,6 +58,8 @@ class KeepingContract:
 
     async def test_pruned_items_are_gone_with_everything_of_them(self, store: StateStore) -> None:
         second, first = await held(store, "y", "x")
+        tried = AttemptRow("a", None, 1, 1, 2, Ended.FAILED, error="no")
+        await store.commit(first, Transition(now_us(), attempts=[tried]))
         await finish(store, first)
         for revision in (StageStatus.awaiting_review(ReviewData("look")), StageStatus.completed()):
             await store.set_status("x", "a", revision)
@@ -86,6 +88,7 @@ class KeepingContract:
         # Nothing that is made later is taken for what was pruned.
         await finish(store, second)
         await store.add([NewItem("x", "{}")], decide.arrive(FLOW, now_us()))
+        assert await store.attempts("x", "a") == []
         (again,) = (await store.claim((await store.workers())[0].number, 9, now_us(), is_dead=alive)).items
         assert (again.stages, again.boards, again.key in (first.key, second.key)) == ({}, {}, False)
         await store.set_status("y", "a", StageStatus.awaiting_review(ReviewData("look")))
