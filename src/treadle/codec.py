@@ -35,19 +35,20 @@ _PLAIN: dict[Any, tuple[type, ...]] = {
 
 _SCHEMA_WORDS: dict[Any, str] = {**WORDS, None: WORDS[type(None)], dict: "object", list: "array"}
 
+_ID_TYPES = (str, int, UUID)
 _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def bad_name(text: str) -> str | None:
     """Why ``text`` cannot be an id or a subtask's name, or ``None``. The rule is the same on every store."""
+    if text.isascii() and text.isprintable() and 1 <= len(text) <= MAX_ID_BYTES:
+        return None
     try:
         size = len(text.encode())
     except UnicodeEncodeError:
         return "it holds a lone surrogate, which is not text"
     if not 1 <= size <= MAX_ID_BYTES:
         return f"it has {size} bytes; 1 to {MAX_ID_BYTES} are allowed"
-    if text.isascii() and text.isprintable():
-        return None
     for character in text:
         if unicodedata.category(character) == "Cc" or character in _BIDI:
             return f"it holds the control character U+{ord(character):04X}"
@@ -60,7 +61,7 @@ def item_id(value: object) -> str:
     Raises:
         InvalidItem: it is none of these, or breaks the rule for ids.
     """
-    if isinstance(value, bool) or not isinstance(value, str | int | UUID):
+    if isinstance(value, bool) or not isinstance(value, _ID_TYPES):
         raise InvalidItem(f"{value!r:.80} cannot be an item's id: use a string, a whole number or a UUID")
     try:
         text = str(value)
@@ -240,7 +241,8 @@ class Codec:
             InvalidArtefact: what is stored does not fit the type (any more).
         """
         try:
-            return self.value(load(text))
+            plain = load(text)
+            return plain if self._plain else self.value(plain)
         except Exception as error:
             raise InvalidArtefact(where, _reasons(error)) from error
 

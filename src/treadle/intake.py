@@ -36,7 +36,7 @@ class Intake:
             except InvalidItem as error:
                 self._refuse(error)
                 continue
-            if fresh.setdefault(new.id, new) != new:
+            if (known := fresh.setdefault(new.id, new)) is not new and known != new:
                 self._refuse(ItemConflict(new.id))
         if fresh:
             for identity in await self._added(list(fresh.values())):

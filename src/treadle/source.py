@@ -148,7 +148,9 @@ class _ThreadSource(Source):
         return found
 
     def _serve(self) -> None:
-        while self._is_wanted():
+        while True:
+            if (self._closed or len(self._buffer) >= self._wanted) and not self._is_wanted():
+                break
             try:
                 item = next(self._items)
             except StopIteration:
@@ -168,8 +170,6 @@ class _ThreadSource(Source):
 
     def _is_wanted(self) -> bool:
         """Wait until another item is wanted; ``False`` if none ever will be."""
-        if len(self._buffer) < self._wanted and not self._closed:
-            return True
         with self._changed:
             while len(self._buffer) >= self._wanted and not self._closed:
                 self._changed.wait()
