@@ -48,6 +48,7 @@ _NOTHING_ELSE = AttemptRow("", None, 0, 0, 0, Ended.COMPLETED)[8:]
 """What an attempt without metrics says behind its summary. To leave it to the constructor takes twice as long."""
 _PLAIN = Codec(ANY)
 _OTHER_OUTCOMES = (Skipped, AwaitingReview, FanOut)
+_NO_PLAIN_VALUES = (Completed, Raised, *_OTHER_OUTCOMES)
 
 OnProgress = Callable[[str, str | None, int, float, str | None], None]
 """Told of stage, subtask, attempt, fraction and note; from any thread."""
@@ -122,10 +123,10 @@ class Call:
     """One attempt while it runs; ``row`` is the unit's, marked as running.
 
     ``history`` is the unit's attempts before this one; ``raised`` what already went wrong before the body's turn; ``texts``
-    are those of the large artefacts it needs (see ``needs_of``).
+    are those of the large artefacts it needs (see ``needs_of``); ``clock`` says when it begins and ends.
     """
 
-    __slots__ = ("_ctx", "_history", "_raised", "_row", "_stage", "_subject", "_surroundings", "_texts", "_unit")
+    __slots__ = ("_clock", "_ctx", "_history", "_raised", "_row", "_stage", "_subject", "_surroundings", "_texts", "_unit")
 
     def __init__(
         self,
@@ -137,8 +138,10 @@ class Call:
         history: Sequence[AttemptRow] = (),
         raised: BaseException | None = None,
         texts: Mapping[str, str] = {},
+        clock: Callable[[], int] = now_us,
     ) -> None:
         self._texts = texts
+        self._clock = clock
         self._surroundings = surroundings
         self._subject = subject
         self._unit = unit
@@ -150,7 +153,7 @@ class Call:
 
     async def run(self) -> AttemptRow:
         """How the attempt ended. Raises only when it is cancelled from outside."""
-        began, stage, bodies = now_us(), self._stage, self._surroundings.bodies
+        began, stage, bodies = self._clock(), self._stage, self._surroundings.bodies
         # In a batch, it is in user code only while that is called.
         inside = stage.batch is None
         bodies.now += inside
@@ -258,7 +261,7 @@ class Call:
         except Exception as error:
             # What was made is kept for whoever looks into it, but nothing has accepted it.
             return self._failed(error, began)._replace(artefact=attempt.artefact, summary=attempt.summary)
-        return attempt._replace(verdict=said, ended=now_us())
+        return attempt._replace(verdict=said, ended=self._clock())
 
     async def _one(self, signature: Signature, executor: str, outcome: Any) -> Any:
         if executor == INLINE or signature.is_async:
@@ -295,7 +298,7 @@ class Call:
         job = to_job(self._subject, self._unit, self._row, self._history, self._texts)
         answer = await self._surroundings.processes.run(job, self._progress, self._within_time)
         fields = AttemptRow(*answer)
-        return fields._replace(how=Ended(fields.how), started=began, ended=now_us())
+        return fields._replace(how=Ended(fields.how), started=began, ended=self._clock())
 
     # context
 
@@ -368,10 +371,10 @@ class Call:
         row = self._row
         if self._ctx is None and not row.reruns:
             return _tuple(
-                AttemptRow, (row[0], self._unit[1], row.attempt, began, now_us(), how, artefact, summary, *_NOTHING_ELSE)
+                AttemptRow, (row[0], self._unit[1], row.attempt, began, self._clock(), how, artefact, summary, *_NOTHING_ELSE)
             )
         return AttemptRow(
-            row.stage, self._unit[1], row.attempt, began, now_us(), how, artefact, summary,
+            row.stage, self._unit[1], row.attempt, began, self._clock(), how, artefact, summary,
             metrics=None if self._ctx is None else self._metrics(), run=row.reruns,
         )  # fmt: skip
 
@@ -421,9 +424,19 @@ class Call:
         except InvalidArtefact:
             metrics = None
         return AttemptRow(
-            self._row.stage, self._unit[1], self._row.attempt, began, now_us(), how, error=line, failure=data,
+            self._row.stage, self._unit[1], self._row.attempt, began, self._clock(), how, error=line, failure=data,
             retry=retry, retry_after=error.delay if isinstance(error, RetryLater) else None, metrics=metrics, run=self._row.reruns,
         )  # fmt: skip
+
+
+def plain_artefact(stage: StageDefinition, made: object) -> str | None:
+    """The artefact of an attempt that has made a value and nothing more; ``None`` where there is more to say, or it cannot be stored."""
+    if made is None or isinstance(made, _NO_PLAIN_VALUES):
+        return None
+    try:
+        return stage.codec.encode(made, "")
+    except InvalidArtefact:
+        return None  # Whoever concludes the attempt says why.
 
 
 def needs_of(stage: StageDefinition) -> Sequence[str]:

@@ -9,10 +9,10 @@ import asyncio
 import logging
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from treadle import decide, logged
-from treadle.attempt import Call, Subject, Surroundings
+from treadle.attempt import Call, Subject, Surroundings, plain_artefact
 from treadle.batches import Part, Raised
 from treadle.clock import now_us
 from treadle.definition import Definition, StageDefinition
@@ -20,7 +20,7 @@ from treadle.driver import Holder, Observer, put_back
 from treadle.errors import LeaseLost, StoreError, TreadleError
 from treadle.shelf import SURELY_INLINE, Shelf
 from treadle.signature import ITEM
-from treadle.state import AttemptRow, Change, ItemState, Transition
+from treadle.state import AttemptRow, Change, Ended, ItemState, Transition
 from treadle.store import StateStore
 
 log: logging.Logger = logging.getLogger("treadle.driver")
@@ -32,11 +32,11 @@ class Crew(Protocol):
     def go_on(self, subject: Subject, window: int, begun: Transition) -> object:
         """The item has been through the batch, and this has begun of it."""
 
-    def leave(self, item_id: str, holder: BatchDriver) -> None:
-        """The item will rest with what is being written."""
+    def leave(self, items: Sequence[str], holder: BatchDriver) -> None:
+        """These items will rest with what is being written."""
 
-    def forget(self, item_id: str, holder: BatchDriver) -> None:
-        """The holder does not move the item any more."""
+    def forget(self, items: Sequence[str], holder: BatchDriver) -> None:
+        """The holder does not move these items any more."""
 
     def fail(self, items: Sequence[str], error: Exception) -> None:
         """These items cannot go on, so the run ends; without any, it is not known which of a batch."""
@@ -92,7 +92,7 @@ class BatchDriver(Holder):
             for place, subject in enumerate(subjects):
                 if subject.state.id == item_id:
                     part.leave(place)
-        self._let_go(item_id)
+        self._let_go([item_id])
         return not self._held
 
     async def heed(self, news: int) -> None:
@@ -116,32 +116,33 @@ class BatchDriver(Holder):
         finally:
             self._parts.clear()
             self._calls.clear()
-            for item_id in list(self._held):
-                self._let_go(item_id)
+            self._let_go(list(self._held))
 
     async def _begin(self) -> None:
         flow, now = self._flow, now_us()
         changes: list[Change] = []
         for state in self._held.values():
             decide.count(flow, state)
-            changes.append(self._applied(state, self._opening if self._window else decide.begin(flow, state, now, 0)))
+            changes.append((state, self._opening if self._window else decide.begin(flow, state, now, 0)))
+        self._apply(changes)
         await self._write(changes)
 
     async def _call(self) -> None:
         batches, began = self._surroundings.batches, now_us()
         assert batches is not None  # noqa: S101 - an engine has them
         subjects: list[Subject] = []
+        items: list[Any] = []
         broken: list[tuple[Subject, Raised]] = []
         for state in self._held.values():
             subject = Subject(self._flow, state)
             try:
-                subject.item  # noqa: B018 - decoded here, so that one that cannot be keeps nobody else from it
+                items.append(subject.item)  # one that cannot be decoded keeps nobody else from it
             except BaseException as error:  # noqa: BLE001 - a type's own check is user code
                 broken.append((subject, Raised(error)))
             else:
                 subjects.append(subject)
         begin = 0
-        for part in batches.put(self._stage, {ITEM: [subject.item for subject in subjects]}, len(subjects)):
+        for part in batches.put(self._stage, {ITEM: items}, len(subjects)):
             inside = subjects[begin : begin + part.size]
             self._calls.append((part, inside))
             self._parts.add(asyncio.create_task(self._returned(inside, part, began)))
@@ -158,15 +159,26 @@ class BatchDriver(Holder):
 
     async def _settle(self, made: Iterable[tuple[Subject, object]], began: int) -> None:
         """What follows for each item from what the batch has made of it; large artefacts hold up nobody else."""
+        stage, ended = self._stage, now_us()
+        plain: list[Subject] = []
+        artefacts: list[str] = []
         small: list[tuple[Subject, AttemptRow]] = []
         large: list[tuple[Subject, AttemptRow]] = []
         for subject, one in made:
-            if subject.state.id in self._held:
-                row = subject.state.stages[self._stage.name]
-                attempt = Call(self._surroundings, subject, self._stage.unit, row).concluded(one, began)
-                is_small = attempt.artefact is None or len(attempt.artefact) <= SURELY_INLINE
-                (small if is_small else large).append((subject, attempt))
-        await self._decide(small)
+            if subject.state.id not in self._held:
+                continue
+            artefact = plain_artefact(stage, one)
+            if artefact is not None and len(artefact) <= SURELY_INLINE:
+                plain.append(subject)
+                artefacts.append(artefact)
+                continue
+            row = subject.state.stages[stage.name]
+            attempt = Call(self._surroundings, subject, stage.unit, row, clock=lambda: ended).concluded(one, began)
+            is_small = attempt.artefact is None or len(attempt.artefact) <= SURELY_INLINE
+            (small if is_small else large).append((subject, attempt))
+        changes = self._alike(plain, artefacts, began, ended)
+        changes += [(subject, self._settled(subject, attempt)) for subject, attempt in small]
+        await self._follow(changes)
         kept = await asyncio.gather(*(self._put_away(subject, attempt) for subject, attempt in large), return_exceptions=True)
         for error in kept:
             if error is not None:
@@ -178,62 +190,76 @@ class BatchDriver(Holder):
         except StoreError as error:
             self._lose({subject.state.id: error})
         else:
-            await self._decide([(subject, kept)])
+            if subject.state.id in self._held:
+                await self._follow([(subject, self._settled(subject, kept))])
 
-    async def _decide(self, attempts: Sequence[tuple[Subject, AttemptRow]]) -> None:
-        """Write what follows from the attempts, and hand on the items that have more to do."""
-        changes: list[Change] = []
-        begun: list[tuple[Subject, Transition]] = []
-        for subject, attempt in attempts:
-            state = subject.state
-            if state.id in self._held:
-                change = decide.settle(self._flow, state, attempt, attempt.ended, random.random(), self._window)  # noqa: S311
-                changes.append(self._applied(state, change))
-                begun.append((subject, change))
+    def _alike(
+        self, subjects: Sequence[Subject], artefacts: Sequence[str], began: int, ended: int
+    ) -> list[tuple[Subject, Transition]]:
+        """What follows where each has made a value and nothing more: their rows are equal, since all have begun alike."""
+        if not subjects:
+            return []
+        states, name = [subject.state for subject in subjects], self._stage.name
+        first = AttemptRow(name, None, states[0].stages[name].attempt, began, ended, Ended.COMPLETED, artefacts[0])
+        made = decide.settle_alike(self._flow, states, first, artefacts, self._window)
+        return list(zip(subjects, made, strict=True))
+
+    def _settled(self, subject: Subject, attempt: AttemptRow) -> Transition:
+        return decide.settle(self._flow, subject.state, attempt, attempt.ended, random.random(), self._window)  # noqa: S311
+
+    async def _follow(self, settled: Sequence[tuple[Subject, Transition]]) -> None:
+        """Write what follows, and hand on the items that have more to do."""
+        changes = [(subject.state, change) for subject, change in settled]
+        self._apply(changes)
         await self._write(changes)
         # What was halted meanwhile is put back, and nobody goes on with it.
         if not self._halted:
-            for subject, change in begun:
+            for subject, change in settled:
                 if self._held.pop(subject.state.id, None) is not None:
                     self._crew.go_on(subject, self._window, change)
 
-    def _applied(self, state: ItemState, change: Transition) -> Change:
+    def _apply(self, changes: Sequence[Change]) -> None:
         """What is applied is handed to the store before anything is awaited: what is put back later builds on it."""
-        decide.apply(self._flow, state, change)
-        if change.rest is not None:
-            self._crew.leave(state.id, self)
-        return state, change
+        for state, change in changes:
+            decide.apply(self._flow, state, change)
+        if resting := [state.id for state, change in changes if change.rest is not None]:
+            self._crew.leave(resting, self)
 
     async def _write(self, changes: Sequence[Change]) -> None:
         """The changes are durable; items that rest now, or that somebody else has, are let go."""
         if not changes:
             return
         debug, lost = log.isEnabledFor(logging.DEBUG), dict[str, TreadleError]()
+        parted: list[str] = []
         for (state, change), refused in zip(changes, await self._store.commit_all(changes), strict=True):
             if refused is None:
                 self._observe(state, change)
                 if change.attempts or debug:
                     logged.tell(log, state, change)
                 if change.rest is not None:
-                    self._let_go(state.id)
+                    parted.append(state.id)
             elif isinstance(refused, LeaseLost):
                 log.warning("%s", refused, extra={"item": state.id})
-                self._let_go(state.id)
+                parted.append(state.id)
             else:
                 lost[state.id] = refused
+        self._let_go(parted)
         self._lose(lost)
 
     def _lose(self, lost: Mapping[str, TreadleError]) -> None:
         """The store refused what was to be written of these items, and nothing more can be."""
-        for item_id in lost:
-            self._let_go(item_id)
         if lost:
+            self._let_go(list(lost))
             self._crew.fail(list(lost), next(iter(lost.values())))
 
-    def _let_go(self, item_id: str) -> None:
-        if self._held.pop(item_id, None) is not None:
-            self._crew.forget(item_id, self)
+    def _let_go(self, items: Sequence[str]) -> None:
+        if parted := [item_id for item_id in items if self._held.pop(item_id, None) is not None]:
+            self._crew.forget(parted, self)
 
     async def _put_back(self) -> None:
-        flow = self._flow
-        await self._write([self._applied(state, change) for state in self._held.values() for change in put_back(flow, state)])
+        flow, changes = self._flow, list[Change]()
+        for state in self._held.values():
+            for change in put_back(flow, state):
+                self._apply([(state, change)])
+                changes.append((state, change))
+        await self._write(changes)

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import random
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -82,7 +82,7 @@ class Driver(Holder):
         window: int,
         limits: Limits,
         observe: Observer,
-        leave: Callable[[str, Driver], object],
+        leave: Callable[[Sequence[str], Driver], object],
         loop: asyncio.AbstractEventLoop,
         alone: bool = False,
         opening: Transition | None = None,
@@ -222,7 +222,7 @@ class Driver(Holder):
     async def _write(self, change: Transition) -> Transition:
         decide.apply(self._flow, self._state, change)
         if change.rest is not None:
-            self._leave(self._state.id, self)
+            self._leave([self._state.id], self)
         await self._store.commit(self._state, change)
         return self._written(change)
 
@@ -291,7 +291,7 @@ class Driver(Holder):
         # What ``_write`` does, without a coroutine of its own: this is done for every stage of every item.
         decide.apply(self._flow, state, change)
         if change.rest is not None:
-            self._leave(state.id, self)
+            self._leave([state.id], self)
         await self._store.commit(state, change)
         return self._written(change)
 

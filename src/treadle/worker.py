@@ -111,7 +111,7 @@ class Worker:
             if not task.done():
                 self._leave_behind(item_id, holder)
             # One that had not begun yet knows nothing of its end.
-            self.forget(item_id, holder)
+            self.forget([item_id], holder)
 
     async def run(self, intake: Intake | None, concurrency: int, *, forever: bool = False) -> None:
         """Return when nothing can move any more, or when stopped and everything has been given back.
@@ -167,7 +167,7 @@ class Worker:
 
     def _leave_behind(self, item_id: str, holder: Driver | BatchDriver) -> None:
         log.error("a stage of item %r ignores that it was cancelled: it is left behind", item_id, extra={"item": item_id})
-        self.forget(item_id, holder)
+        self.forget([item_id], holder)
 
     async def _move(self, feeder: asyncio.Task[None] | None, breadth: Breadth, *, forever: bool) -> None:
         """The loop: claim while there is room, else wait until something happens."""
@@ -385,7 +385,7 @@ class Worker:
         if apart:
             driver.end_with_suspicion()
         task = self._loop.create_task(self._drive(driver))
-        self._hold(state.id, driver, task)
+        self._hold([state.id], driver, task)
         return task
 
     def _start_batch(self, states: Sequence[ItemState], stage: StageDefinition, opening: Transition, window: int) -> None:
@@ -393,14 +393,12 @@ class Worker:
         driver = BatchDriver(
             self._surroundings, self._store, states, stage, opening, window=window, observe=self._observe, crew=self
         )
-        task = self._loop.create_task(self._drive_batch(driver))
-        for state in states:
-            self._hold(state.id, driver, task)
+        self._hold([state.id for state in states], driver, self._loop.create_task(self._drive_batch(driver)))
 
-    def _hold(self, item_id: str, holder: Driver | BatchDriver, task: asyncio.Task[Any]) -> None:
-        self._held[item_id] = (holder, task)
-        # It may have come again before whoever moved it last knows that its rest is written.
-        self._resting.discard(item_id)
+    def _hold(self, items: Sequence[str], holder: Driver | BatchDriver, task: asyncio.Task[Any]) -> None:
+        self._held.update(dict.fromkeys(items, (holder, task)))
+        # They may have come again before whoever moved them last knows that their rest is written.
+        self._resting.difference_update(items)
 
     async def _drive(self, driver: Driver) -> Rest | None:
         try:
@@ -410,7 +408,7 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - kept for ``run``, which raises it when all have ended
             self.fail([driver.item_id], error)
         finally:
-            self.forget(driver.item_id, driver)
+            self.forget([driver.item_id], driver)
         return None
 
     async def _drive_batch(self, driver: BatchDriver) -> None:
@@ -421,25 +419,27 @@ class Worker:
 
     # what drivers ask for
 
-    def leave(self, item_id: str, holder: Driver | BatchDriver) -> None:
-        """The item will rest with what is being written: in its place another is claimed, and by the same transaction if that can be."""
-        # Whoever was left behind, or has lost the item to a later claim, makes way for nobody.
-        if item_id in self._held and self._held[item_id][0] is holder:
-            self._resting.add(item_id)
-            self._make_way()
+    def leave(self, items: Sequence[str], holder: Driver | BatchDriver) -> None:
+        """These will rest with what is being written: in their place others are claimed, and by the same transaction if that can be."""
+        for item_id in items:
+            # Whoever was left behind, or has lost the item to a later claim, makes way for nobody.
+            if item_id in self._held and self._held[item_id][0] is holder:
+                self._resting.add(item_id)
+        self._make_way()
 
     def go_on(self, subject: Subject, window: int, begun: Transition) -> None:
         """Drive an item that has been through its batch, and of which this has begun."""
         self.start(subject.state, window, begun=begun, subject=subject)
 
-    def forget(self, item_id: str, holder: Driver | BatchDriver) -> None:
-        """The holder does not move the item any more."""
-        if item_id in self._held and self._held[item_id][0] is holder:
-            del self._held[item_id]
-            self._resting.discard(item_id)
-            self._suspects.ended(item_id)
-            for parted in self._parting.pop(item_id, ()):
-                parted.set()
+    def forget(self, items: Sequence[str], holder: Driver | BatchDriver) -> None:
+        """The holder does not move these items any more."""
+        for item_id in items:
+            if item_id in self._held and self._held[item_id][0] is holder:
+                del self._held[item_id]
+                self._resting.discard(item_id)
+                self._suspects.ended(item_id)
+                for parted in self._parting.pop(item_id, ()):
+                    parted.set()
         self._make_way()
 
     def fail(self, items: Sequence[str], error: Exception) -> None:

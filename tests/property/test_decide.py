@@ -244,9 +244,7 @@ def test_every_item_opens_as_the_long_way_says(graph: Mapping[str, list[str]]) -
     assert decide.is_untouched(state)
     opening, begun = decide.opening(flow, 5), decide.begin(flow, state, 5, 100)
     assert opening is not None
-    assert [list(part) if isinstance(part, tuple) else part for part in opening] == [
-        list(part) if isinstance(part, tuple) else part for part in begun
-    ]
+    assert _listed(opening) == _listed(begun)
 
 
 @given(graphs(), st.integers(1, 3), st.data())
@@ -261,9 +259,33 @@ def test_the_straight_line_says_what_the_long_way_says(graph: Mapping[str, list[
         change = decide.settle(flow, world.state, attempt, world.now, 0.5, window)
         draft = Settling(flow, world.state, world.now, window)
         draft.settle_stage(flow.stages[stage], world.state.stages[stage], attempt, 0.5)
-        assert [list(part) if isinstance(part, tuple) and not isinstance(part, Rest) else part for part in change] == [
-            list(part) if isinstance(part, tuple) and not isinstance(part, Rest) else part for part in draft.finish()
-        ]
+        assert _listed(change) == _listed(draft.finish())
         world.take(change)
     assert all(row.state is StageState.COMPLETED for row in world.state.stages.values())
     assert set(world.state.stages) == set(NAMES)
+
+
+@given(
+    graphs(), st.sampled_from([0, 0.5]), st.integers(0, 1), st.lists(st.sampled_from(['"x"', "1", "[]"]), min_size=4), st.data()
+)
+def test_what_is_said_at_once_of_many_is_what_is_said_of_each(
+    graph: Mapping[str, list[str]], sampled: float, window: int, artefacts: list[str], data: st.DataObject
+) -> None:
+    flow, states = Definition.from_shape("any", graph), [ItemState(f"item {n}", "{}") for n in range(len(artefacts))]
+    stage = data.draw(st.sampled_from(flow.roots))
+    flow.stages[stage] = replace(flow.stages[stage], review=ReviewPolicy.sample(sampled), judged=sampled > 0)
+    opening = decide.opening(flow, 5)
+    assert opening is not None
+    for state in states:
+        decide.count(flow, state)
+        decide.apply(flow, state, opening)
+    attempt = AttemptRow(stage, None, 1, 5, 6, Ended.COMPLETED, artefacts[0])
+    said = decide.settle_alike(flow, states, attempt, artefacts, window)
+    assert [_listed(change) for change in said] == [
+        _listed(decide.settle(flow, state, attempt._replace(artefact=artefact), 6, 0.5, window))
+        for state, artefact in zip(states, artefacts, strict=True)
+    ]
+
+
+def _listed(change: Transition) -> list[object]:
+    return [list(part) if isinstance(part, tuple) and not isinstance(part, Rest) else part for part in change]

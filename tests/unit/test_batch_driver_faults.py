@@ -172,13 +172,15 @@ async def test_what_was_stopped_before_its_first_step_is_given_back_at_once(stor
 
 
 async def test_what_one_item_has_that_cannot_be_stored_costs_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = decide.settle
+    whole = decide.settle_alike
 
-    def settle(flow: Any, state: ItemState, *rest: Any) -> Transition:
-        change = whole(flow, state, *rest)
-        return change._replace(stages=[change.stages[0]._replace(attempt=2**70)]) if state.id == "2" else change
+    def settle_alike(flow: Any, states: list[ItemState], *rest: Any) -> list[Transition]:
+        return [
+            change._replace(stages=[change.stages[0]._replace(attempt=2**70)]) if state.id == "2" else change
+            for state, change in zip(states, whole(flow, states, *rest), strict=True)
+        ]
 
-    monkeypatch.setattr(decide, "settle", settle)
+    monkeypatch.setattr(decide, "settle_alike", settle_alike)
     async with open_store(tmp_path / "s.db") as store, asyncio.timeout(20), Engine(alone(), store) as engine:
         with pytest.raises(StoreError):
             await engine.run(numbered(4), concurrency=4)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from treadle.decide.acting import arrive, cancel, rerun, retry
 from treadle.decide.answering import EXPIRED_BY, Answer, Seen, barred, expire, hold, is_overdue, resolve, rested
 from treadle.decide.draft import MAX_INTERRUPTIONS
-from treadle.decide.driving import apply, begin, count, forgo, heed, next_due, settle, skip, start, wake
+from treadle.decide.driving import apply, begin, count, forgo, heed, next_due, settle, settle_alike, skip, start, wake
 from treadle.decide.dropping import drop, is_live
 from treadle.decide.recovery import recover, suspicion, was_in_flight
 from treadle.decide.straight import is_untouched, opening
@@ -48,6 +48,7 @@ __all__ = [
     "rested",
     "retry",
     "settle",
+    "settle_alike",
     "skip",
     "start",
     "suspicion",

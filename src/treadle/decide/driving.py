@@ -15,7 +15,7 @@ from treadle.decide.draft import (
 )
 from treadle.decide.recovery import presume
 from treadle.decide.settling import Settling
-from treadle.decide.straight import straight
+from treadle.decide.straight import again, straight
 from treadle.definition import Definition
 from treadle.state import (
     AttemptRow,
@@ -188,10 +188,23 @@ def settle(flow: Definition, state: ItemState, attempt: AttemptRow, now: int, ch
 
     ``chance`` in [0, 1) is the random number for its jitter; with a ``window`` of 0 nothing new starts.
     """
-    stage = flow.stages[attempt.stage]
-    if attempt.seq is None and window and (change := straight(flow, state, stage, attempt, now)) is not None:
-        return change
-    draft = Settling(flow, state, now, window)
+    change = straight(flow, state, attempt, now) if window else None
+    return _weighed(flow, state, attempt, now, chance, window) if change is None else change
+
+
+def settle_alike(
+    flow: Definition, states: Sequence[ItemState], attempt: AttemptRow, artefacts: Sequence[str], window: int
+) -> list[Transition]:
+    """``settle`` for items whose rows are equal, when attempts like this one succeed: each has made an artefact of its own."""
+    change = straight(flow, states[0], attempt, attempt.ended) if window else None
+    if change is not None:
+        return again(change, artefacts)
+    made = [attempt._replace(artefact=artefact) for artefact in artefacts]
+    return [settle(flow, state, one, one.ended, 0.0, window) for state, one in zip(states, made, strict=True)]
+
+
+def _weighed(flow: Definition, state: ItemState, attempt: AttemptRow, now: int, chance: float, window: int) -> Transition:
+    stage, draft = flow.stages[attempt.stage], Settling(flow, state, now, window)
     if attempt.seq is None:
         draft.settle_stage(stage, state.stages[attempt.stage], attempt, chance)
     else:

@@ -6,6 +6,8 @@ together for it costs three times as much (``make bench``, W2): so what is not p
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from treadle.definition import Definition, StageDefinition
 from treadle.event import EventKind
 from treadle.state import AttemptRow, Ended, EventRow, ItemPhase, ItemState, Rest, StageRow, StageState, Transition, Unit
@@ -14,6 +16,7 @@ _RUNNING, _COMPLETED, _ENDED = StageState.RUNNING, StageState.COMPLETED, Ended.C
 _FINISHED = frozenset({StageState.COMPLETED, StageState.SKIPPED})
 _tuple = tuple.__new__
 """A named tuple with all its fields said; its own constructor, which fills in those that are not, takes twice as long."""
+_ARTEFACT = StageRow._fields.index("artefact")
 _ENDED_WELL = Rest(ItemPhase.COMPLETED, None)
 _DONE, _ITEM_DONE = EventKind.STAGE_COMPLETED, EventRow(EventKind.WORKFLOW_COMPLETED)
 
@@ -33,9 +36,10 @@ def is_untouched(state: ItemState) -> bool:
     return not (state.stages or state.reviews)
 
 
-def straight(flow: Definition, state: ItemState, stage: StageDefinition, attempt: AttemptRow, now: int) -> Transition | None:
+def straight(flow: Definition, state: ItemState, attempt: AttemptRow, now: int) -> Transition | None:
     """The transition, or ``None`` where more has to be thought about than a result and what waited for it."""
-    if attempt.how is not _ENDED or attempt.metrics is not None or stage.judged or state.reviews:
+    stage = flow.stages[attempt.stage]
+    if attempt.how is not _ENDED or attempt.seq is not None or attempt.metrics is not None or stage.judged or state.reviews:
         return None
     starts: list[Unit] = []
     stages: list[StageRow] = [_done(state.stages[stage.name], attempt, now)]
@@ -55,6 +59,15 @@ def straight(flow: Definition, state: ItemState, stage: StageDefinition, attempt
         return None
     told.append(_ITEM_DONE)
     return Transition(now, stages, (), (), told, _ENDED_WELL)
+
+
+def again(change: Transition, artefacts: Iterable[str]) -> list[Transition]:
+    """What ``straight`` said of one item, for others that stand as it did and made these."""
+    (done, *started), at, others = change.stages, change[:1], change[2:]
+    before, after = done[:_ARTEFACT], done[_ARTEFACT + 1 :]
+    return [
+        _tuple(Transition, (*at, (_tuple(StageRow, (*before, artefact, *after)), *started), *others)) for artefact in artefacts
+    ]
 
 
 def _started(stage: StageDefinition, now: int) -> StageRow:
