@@ -9,9 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from treadle import open_store
+from treadle.clock import now_us
+from treadle.errors import LeaseLost
 from treadle.state import ItemState, Transition
+from treadle.stores.sqlite import SqliteStateStore
 from treadle.stores.sqlite_claims import Claims
 from treadle.stores.undo import Undo
+from treadle.testing.contract_acts import ME, held
 
 
 @pytest.fixture
@@ -148,3 +153,22 @@ def test_one_item_twice_has_to_be_looked_at(con: sqlite3.Connection) -> None:
     con.execute("BEGIN IMMEDIATE")
     assert not claims.all_hold(con, changes(1) + changes(1))
     con.execute("COMMIT")
+
+
+async def test_what_a_worker_has_just_claimed_is_not_looked_up(tmp_path: Path) -> None:
+    async with SqliteStateStore.open(tmp_path / "s.db") as store:
+        first, second = await held(store, "a", "b")
+        asked = Asked(store._writer._con)  # type: ignore[union-attr]
+        await store.commit(first, Transition(now_us()))
+        assert await store.commit_all([(first, Transition(now_us())), (second, Transition(now_us()))]) == [None, None]
+        assert asked.lookups == 0
+
+
+async def test_who_is_taken_for_dead_in_the_same_process_has_lost_what_it_held(tmp_path: Path) -> None:
+    async with open_store(tmp_path / "s.db") as store:
+        (state,) = await held(store, "a")
+        dead, other = (await store.workers())[0].number, await store.enlist(ME)
+        await store.commit(state, Transition(now_us()))
+        await store.claim(other, 0, now_us(), is_dead=lambda row: row.number == dead)
+        with pytest.raises(LeaseLost):
+            await store.commit(state, Transition(now_us()))

@@ -164,14 +164,15 @@ class SqliteStateStore(StateStore):
     def _write_starts(self, con: Con, due: Sequence[Start]) -> None:
         write_starts(con, self._names, self._starts, due)
 
-    async def _write(self, act: Callable[[Con], T]) -> T:
+    async def _write(self, act: Callable[[Con], T], *, keeps_claims: bool = False) -> T:
+        """What the act returns. One that ``keeps_claims`` takes none away, or tells of that itself."""
         self._check_open()
 
         def apart(con: Con) -> T:
             self._claims.forget()
             return act(con)
 
-        result: T = await self._writer.act(apart)
+        result: T = await self._writer.act(act if keeps_claims else apart)
         return result
 
     async def _read(self, act: Callable[[Con], T]) -> T:
@@ -279,7 +280,7 @@ class SqliteStateStore(StateStore):
     # items and claims
 
     async def add(self, items: Sequence[NewItem], arrival: Transition) -> list[str]:
-        return await self._write(lambda con: sqlite_arrivals.add(con, self._names, items, arrival))
+        return await self._write(lambda con: sqlite_arrivals.add(con, self._names, items, arrival), keeps_claims=True)
 
     async def enlist(self, worker: WorkerIdentity) -> int:
         return await self._write(lambda con: sqlite_workers.enlist(con, worker, now_us()))
@@ -317,7 +318,9 @@ class SqliteStateStore(StateStore):
             known = sqlite_workers.enlisted(con)
             if all(row.number != worker for row in known):
                 raise LeaseLost(taken_for_dead(worker))
-            sqlite_workers.free(con, [row for row in known if row.number != worker and is_dead(row)], now)
+            if dead := [row for row in known if row.number != worker and is_dead(row)]:
+                self._claims.forget()
+                sqlite_workers.free(con, dead, now)
             if (mode := sqlite_workers.control(con).mode) is not Mode.RUNNING:
                 return Claimed([], None, mode)
             if only is not None:
@@ -333,7 +336,7 @@ class SqliteStateStore(StateStore):
 
         # What is stored of workers and of the mode may be damaged too.
         with mapping_errors(self._path):
-            return await self._write(act)
+            return await self._write(act, keeps_claims=True)
 
     def _take(self, con: Con, worker: int, keys: list[int]) -> list[ItemState]:
         if not keys:
@@ -350,7 +353,9 @@ class SqliteStateStore(StateStore):
             tally.add(0, PHASE_CODE[ItemPhase.FAILED], 1)
             con.execute("UPDATE items SET worker = NULL, phase = ? WHERE id = ?", (PHASE_CODE[ItemPhase.FAILED], key))
         tally.write(con)
-        return [item for item in found.values() if isinstance(item, ItemState)]
+        taken = [item for item in found.values() if isinstance(item, ItemState)]
+        self._claims.take(con, taken)
+        return taken
 
     async def revised(self, worker: int) -> dict[str, int]:
         query = "SELECT key, news FROM items WHERE worker = ? AND news > 0"
@@ -390,7 +395,7 @@ class SqliteStateStore(StateStore):
                 worker = None
             if rest is not None and worker is None:
                 tally = Tally()
-                tally.phase(state, rest.phase)
+                tally.came([(state, rest.phase)])
                 tally.write(con)
                 con.execute(
                     "UPDATE items SET phase = ?, priority = ?, wake = ?, expiry = ? WHERE id = ?",

@@ -40,10 +40,7 @@ class Claims:
         fences = {state.key: state.fence for state, _ in changes}
         if len(fences) < len(changes):
             return False
-        seen = (con, changes_by_others(con), self._undo.undone)
-        if seen != self._seen:
-            self._seen = seen
-            self.forget()
+        self._look(con)
         if fences.items() <= self._known.items():
             return True
         # Said by two numbers: fences only grow, so their sum is what these claims were given, or larger.
@@ -51,6 +48,18 @@ class Claims:
             return False
         self._known.update(fences)
         return True
+
+    def _look(self, con: sqlite3.Connection) -> None:
+        """Forget everything if anybody may have taken a claim away since this was asked last."""
+        seen = (con, changes_by_others(con), self._undo.undone)
+        if seen != self._seen:
+            self._seen = seen
+            self.forget()
+
+    def take(self, con: sqlite3.Connection, states: Sequence[ItemState]) -> None:
+        """These items are claimed by what is being written."""
+        self._look(con)
+        self._known.update([(state.key, state.fence) for state in states])
 
     def give_back(self, key: int) -> None:
         """The claim of that item ends with what is being written."""

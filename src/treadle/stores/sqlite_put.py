@@ -110,12 +110,13 @@ def _write_rests(con: sqlite3.Connection, claims: Claims, changes: Sequence[Chan
     """Items that rest are given back; most of them for good, and those in one statement."""
     ended: dict[tuple[ItemPhase, int], list[int]] = {}
     rests: list[tuple[Any, ...]] = []
-    at, phases = 0, Tally()
+    came: list[tuple[ItemState, ItemPhase]] = []
+    at = 0
     for state, change in changes:
         if (rest := change.rest) is None:
             continue
         at = change.at
-        phases.phase(state, rest.phase)
+        came.append((state, rest.phase))
         claims.give_back(state.key)
         if rest.wake is None and rest.expiry is None and rest.priority == 0:
             ended.setdefault((rest.phase, state.news), []).append(state.key)
@@ -124,7 +125,9 @@ def _write_rests(con: sqlite3.Connection, claims: Claims, changes: Sequence[Chan
     for (phase, news), keys in ended.items():
         con.execute(_PUT_ENDED, (PHASE_CODE[phase], news, at, json.dumps(keys)))
     con.executemany(_PUT_REST, rests)
-    phases.write(con)
+    tally = Tally()
+    tally.came(came)
+    tally.write(con)
 
 
 def write_rows(con: sqlite3.Connection, names: Names, starts: Starts, changes: Iterable[Change]) -> None:
@@ -167,11 +170,11 @@ class Tally:
             if before is not None:
                 self.add(stage, CODE_OF[before], -n)
 
-    def phase(self, state: ItemState, phase: ItemPhase) -> None:
-        """The item came to another phase."""
-        if state.payload is not None and phase is not state.phase:
-            self.add(0, PHASE_CODE[state.phase], -1)
-            self.add(0, PHASE_CODE[phase], 1)
+    def came(self, items: Iterable[tuple[ItemState, ItemPhase]]) -> None:
+        """Items came to these phases."""
+        for (before, now), n in Counter((state.phase, phase) for state, phase in items if state.payload is not None).items():
+            self.add(0, PHASE_CODE[before], -n)
+            self.add(0, PHASE_CODE[now], n)
 
     def write(self, con: sqlite3.Connection) -> None:
         """Bring the table up to date."""
