@@ -119,12 +119,15 @@ class BatchDriver(Holder):
             self._let_go(list(self._held))
 
     async def _begin(self) -> None:
-        flow, now = self._flow, now_us()
-        changes: list[Change] = []
-        for state in self._held.values():
-            decide.count(flow, state)
-            changes.append((state, self._opening if self._window else decide.begin(flow, state, now, 0)))
-        self._apply(changes)
+        flow, states = self._flow, list(self._held.values())
+        if self._window:
+            decide.open_all(flow, states, self._opening)
+            changes = [(state, self._opening) for state in states]
+        else:
+            for state in states:
+                decide.count(flow, state)
+            changes = [(state, decide.begin(flow, state, now_us(), 0)) for state in states]
+            self._apply(changes)
         await self._write(changes)
 
     async def _call(self) -> None:

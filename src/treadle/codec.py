@@ -35,7 +35,6 @@ _PLAIN: dict[Any, tuple[type, ...]] = {
 
 _SCHEMA_WORDS: dict[Any, str] = {**WORDS, None: WORDS[type(None)], dict: "object", list: "array"}
 
-_ID_TYPES = (str, int, UUID)
 _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
@@ -61,15 +60,19 @@ def item_id(value: object) -> str:
     Raises:
         InvalidItem: it is none of these, or breaks the rule for ids.
     """
-    if isinstance(value, bool) or not isinstance(value, _ID_TYPES):
-        raise InvalidItem(f"{value!r:.80} cannot be an item's id: use a string, a whole number or a UUID")
-    try:
-        text = str(value)
-    except Exception as error:
-        raise InvalidItem(f"an item's id cannot be written down: {type(error).__name__}: {error}") from error
+    text = value if type(value) is str else _written(value)
     if reason := bad_name(text):
         raise InvalidItem(f"{text!r:.80} cannot be an item's id: {reason}")
     return text
+
+
+def _written(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int | UUID):
+        raise InvalidItem(f"{value!r:.80} cannot be an item's id: use a string, a whole number or a UUID")
+    try:
+        return str(value)
+    except Exception as error:
+        raise InvalidItem(f"an item's id cannot be written down: {type(error).__name__}: {error}") from error
 
 
 def dump(value: Any, most: int = MAX_INLINE) -> str:

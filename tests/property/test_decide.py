@@ -245,6 +245,10 @@ def test_every_item_opens_as_the_long_way_says(graph: Mapping[str, list[str]]) -
     opening, begun = decide.opening(flow, 5), decide.begin(flow, state, 5, 100)
     assert opening is not None
     assert _listed(opening) == _listed(begun)
+    other = ItemState("b", "{}")
+    decide.open_all(flow, [other], opening)
+    decide.apply(flow, state, opening)
+    assert (other.stages, other.unmet, other.running, other.asking) == (state.stages, state.unmet, state.running, state.asking)
 
 
 @given(graphs(), st.integers(1, 3), st.data())
@@ -276,9 +280,7 @@ def test_what_is_said_at_once_of_many_is_what_is_said_of_each(
     flow.stages[stage] = replace(flow.stages[stage], review=ReviewPolicy.sample(sampled), judged=sampled > 0)
     opening = decide.opening(flow, 5)
     assert opening is not None
-    for state in states:
-        decide.count(flow, state)
-        decide.apply(flow, state, opening)
+    decide.open_all(flow, states, opening)
     attempt = AttemptRow(stage, None, 1, 5, 6, Ended.COMPLETED, artefacts[0])
     said = decide.settle_alike(flow, states, attempt, artefacts, window)
     assert [_listed(change) for change in said] == [

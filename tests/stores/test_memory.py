@@ -76,8 +76,7 @@ def test_items_are_claimed_in_their_order_whatever_the_order_they_came_in(
     records = {str(key): Record(str(key), key, 0) for key in range(len(given_turns))}
     claims = Claims(records)
     for record, (priority, wake) in zip(records.values(), given_turns, strict=True):
-        record.priority = priority
-        claims.rest(record, Rest(ItemPhase.PENDING, wake))
+        claims.rest(record, Rest(ItemPhase.PENDING, wake, priority))
     wanted = sorted(records.values(), key=lambda r: (-r.priority, r.wake, r.key))
     due, later = (
         [r.id for r in wanted if r.wake is not None and r.wake <= now],

@@ -17,7 +17,7 @@ from treadle.decide.draft import MAX_INTERRUPTIONS
 from treadle.decide.driving import apply, begin, count, forgo, heed, next_due, settle, settle_alike, skip, start, wake
 from treadle.decide.dropping import drop, is_live
 from treadle.decide.recovery import recover, suspicion, was_in_flight
-from treadle.decide.straight import is_untouched, opening
+from treadle.decide.straight import is_untouched, open_all, opening
 from treadle.decide.taking_back import reopen, undo
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "is_overdue",
     "is_untouched",
     "next_due",
+    "open_all",
     "opening",
     "recover",
     "reopen",

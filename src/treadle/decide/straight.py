@@ -36,6 +36,13 @@ def is_untouched(state: ItemState) -> bool:
     return not (state.stages or state.reviews)
 
 
+def open_all(flow: Definition, states: Iterable[ItemState], opening: Transition) -> None:
+    """What ``count`` and ``apply`` make of items that nothing has happened to, when they begin."""
+    rows, running = {row.stage: row for row in opening.stages}, len(opening.starts)
+    for state in states:
+        state.unmet, state.stages, state.running = dict(flow.needed), rows.copy(), running
+
+
 def straight(flow: Definition, state: ItemState, attempt: AttemptRow, now: int) -> Transition | None:
     """The transition, or ``None`` where more has to be thought about than a result and what waited for it."""
     stage = flow.stages[attempt.stage]

@@ -20,7 +20,6 @@ from treadle.state import (
     ItemPhase,
     ItemState,
     Mode,
-    Rest,
     ReviewRow,
     StageRow,
     StageState,
@@ -198,9 +197,10 @@ class MemoryStateStore(StateStore):
             if record.payload is None:
                 record.payload, record.urgency = item.payload, item.priority
                 storage.census.changed.add(record)
-                if arrival.rest is not None:
-                    record.priority = arrival.rest.priority + item.priority
-                    storage.claims.rest(record, arrival.rest)
+                rest = arrival.rest
+                if rest is not None:
+                    own = item.priority
+                    storage.claims.rest(record, rest._replace(priority=rest.priority + own) if own else rest)
                 storage.journal.tell(item.id, arrival.at, arrival.events)
             elif record.payload != item.payload and json.loads(record.payload) != json.loads(item.payload):
                 conflicts.append(item.id)
@@ -273,7 +273,7 @@ class MemoryStateStore(StateStore):
         rest = change.rest
         if rest is not None:
             record.worker = record.lost = None
-            self._rest(record, rest if record.news == state.news else rest._replace(wake=now_us()))
+            self._storage.claims.rest(record, rest if record.news == state.news else rest._replace(wake=now_us()))
         return DONE
 
     def _write(self, record: Record, change: Transition) -> None:
@@ -301,10 +301,6 @@ class MemoryStateStore(StateStore):
             place = storage.review_place.setdefault((record.id, review.stage, review.revision), len(storage.reviews))
             storage.reviews[place : place + 1] = [(record.id, review)]
 
-    def _rest(self, record: Record, rest: Rest) -> None:
-        record.phase, record.priority = rest.phase, rest.priority
-        self._storage.claims.rest(record, rest)
-
     async def revise(self, item_id: str, change: Callable[[ItemState], Transition], *, create: bool = False) -> None:
         record = self._storage.records.get(item_id)
         if record is None and not create:
@@ -318,7 +314,7 @@ class MemoryStateStore(StateStore):
             record.worker = None
             record.fence += 1
         if made.rest is not None and record.worker is None:
-            self._rest(record, made.rest)
+            self._storage.claims.rest(record, made.rest)
 
     async def load(self, item_id: str, *, stage: str | None = None) -> ItemState | None:
         record = self._storage.records.get(item_id)

@@ -22,9 +22,6 @@ class _Turns:
         self._line: deque[_Turn] = deque()
         self._others: list[_Turn] = []
 
-    def __bool__(self) -> bool:
-        return bool(self._line or self._others)
-
     def __iter__(self) -> Iterator[_Turn]:
         return chain(self._line, self._others)
 
@@ -34,11 +31,12 @@ class _Turns:
         else:
             heappush(self._others, turn)
 
-    def take(self) -> _Turn:
-        """The first of them."""
-        if not self._line or (self._others and self._others[0] < self._line[0]):
-            return heappop(self._others)
-        return self._line.popleft()
+    def take(self) -> _Turn | None:
+        """The first of them, if there is any."""
+        line, others = self._line, self._others
+        if others and (not line or others[0] < line[0]):
+            return heappop(others)
+        return line.popleft() if line else None
 
 
 class Claims:
@@ -57,11 +55,12 @@ class Claims:
 
     def rest(self, record: Record, rest: Rest) -> None:
         """Nobody moves the item any more; it is due again as its rest says."""
-        record.wake, record.expiry = rest.wake, rest.expiry
-        if record.wake is not None:
-            self._turns.put((-record.priority, record.wake, record.key, record.id))
-        if record.expiry is not None:
-            heappush(self._expiries, (record.expiry, record.id))
+        record.phase, wake, record.priority, expiry = rest
+        record.wake, record.expiry = wake, expiry
+        if wake is not None:
+            self._turns.put((-record.priority, wake, record.key, record.id))
+        if expiry is not None:
+            heappush(self._expiries, (expiry, record.id))
 
     def take(self, record: Record, worker: int) -> ItemState:
         """The item is this worker's from now on."""
@@ -79,8 +78,7 @@ class Claims:
         turns, records = self._turns, self._records
         taken: list[ItemState] = []
         later: list[_Turn] = []
-        while turns and len(taken) < limit:
-            turn = turns.take()
+        while len(taken) < limit and (turn := turns.take()) is not None:
             record = records.get(turn[3])
             if record is None or record.worker is not None or record.wake != turn[1]:
                 continue

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from treadle.state import ItemPhase, ItemState, StageState, SubtaskBoard
+from treadle.state import ItemState, SubtaskBoard
 
-Standing = tuple[ItemPhase, tuple[StageState, ...]]
-"""An item's phase, and the states of its stages in their order."""
+
+class Group:
+    """Items that stand alike, by their phases and the states of their stages."""
+
+    __slots__ = ("size",)
+
+    def __init__(self) -> None:
+        self.size: int = 0
 
 
 class Record(ItemState):
     """An item's rows as they are stored, and who has it."""
 
-    __slots__ = ("counted", "expiry", "wake", "worker")
+    __slots__ = ("expiry", "group", "wake", "worker")
 
     def __init__(self, item_id: str, key: int, added: int) -> None:
         super().__init__(item_id, None, key)
@@ -21,8 +27,8 @@ class Record(ItemState):
         self.wake: int | None = None
         """When it is due."""
         self.expiry: int | None = None
-        self.counted: Standing | None = None
-        """As what it is counted."""
+        self.group: Group | None = None
+        """Where it is counted."""
 
     def copy(self, *, boards: bool = True) -> ItemState:
         """Its rows for somebody who changes them."""
