@@ -431,12 +431,10 @@ class Call:
 
 def plain_artefact(stage: StageDefinition, made: object) -> str | None:
     """The artefact of an attempt that has made a value and nothing more; ``None`` where there is more to say, or it cannot be stored."""
-    if made is None or isinstance(made, _NO_PLAIN_VALUES):
-        return None
     try:
-        return stage.codec.encode(made, "")
-    except InvalidArtefact:
-        return None  # Whoever concludes the attempt says why.
+        return None if made is None or isinstance(made, _NO_PLAIN_VALUES) else stage.codec.encode(made, "")
+    except BaseException:
+        return None  # A value may bring code of its own; whoever concludes the attempt says what it raised.
 
 
 def needs_of(stage: StageDefinition) -> Sequence[str]:

@@ -272,6 +272,26 @@ async def test_what_decoding_raises_is_data(store: StateStore) -> None:
     assert "stage_interrupted" not in kinds
 
 
+async def test_what_encoding_raises_is_data(store: StateStore) -> None:
+    class Past(BaseException):
+        pass
+
+    class Odd(dict[str, int]):
+        def items(self) -> Any:
+            raise Past("not today")
+
+    flow = Workflow("encode")
+
+    @flow.stage(batch=3, batch_wait=0.01)
+    async def a(items: list[Item]) -> list[Any]:
+        return [Odd(n=1) if item["n"] == 1 else 1 for item in items]
+
+    async with asyncio.timeout(20), Engine(flow, store) as engine:
+        report = await engine.run(numbered(3))
+        assert (report.completed, report.failed) == (2, 1)
+        assert (await engine.status("1"))["a"].error == "Past: not today"
+
+
 # advance
 
 
