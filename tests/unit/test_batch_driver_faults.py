@@ -290,6 +290,8 @@ async def test_what_encoding_raises_is_data(store: StateStore) -> None:
         report = await engine.run(numbered(3))
         assert (report.completed, report.failed) == (2, 1)
         assert (await engine.status("1"))["a"].error == "Past: not today"
+        kinds = [str(event.kind) async for event in engine.events(item_id="0")]
+    assert "stage_interrupted" not in kinds
 
 
 # advance
