@@ -179,10 +179,8 @@ class Call:
 
     def concluded(self, made: Any, began: int) -> AttemptRow:
         """How the attempt ended that began then, and of which a batch has ``made`` this."""
-        if isinstance(made, Raised):
-            return self._failed(made.error, began)
         try:
-            return self._ended(made, began)
+            return self._failed(made.error, began) if isinstance(made, Raised) else self._ended(made, began)
         except BaseException as error:
             return self._failed(error, began)
 

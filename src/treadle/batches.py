@@ -137,7 +137,8 @@ class Batches:
             return [Raised(error)] * count
         finally:
             self._bodies.now -= count
-        return [Raised(one) if isinstance(one, BaseException) else one for one in made]
+        # Asked of the type: what an object says of its own class is user code, and may raise.
+        return [Raised(one) if issubclass(type(one), BaseException) else one for one in made]
 
     async def _body(self, stage: StageDefinition, wanted: Sequence[tuple[Part, Sequence[int]]]) -> Any:
         values = {

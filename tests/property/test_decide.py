@@ -287,6 +287,9 @@ def test_what_is_said_at_once_of_many_is_what_is_said_of_each(
         _listed(decide.settle(flow, state, attempt._replace(artefact=artefact), 6, 0.5, window))
         for state, artefact in zip(states, artefacts, strict=True)
     ]
+    for state, change in zip(states, said, strict=True):
+        decide.apply(flow, state, change)
+    assert flow.needed == {name: len(needs) for name, needs in graph.items()}
 
 
 def _listed(change: Transition) -> list[object]:

@@ -177,7 +177,6 @@ class MemoryStateStore(StateStore):
         for item_id, attempts in storage.attempts.items():
             kept = [a._replace(stage=name.get(a.stage, a.stage)) for a in attempts.values()]
             storage.attempts[item_id] = {(a.stage, a.seq, a.run, a.number): a for a in kept}
-        storage.census.changed.update(storage.records.values())
         storage.reviews = [
             None if stored is None else (stored[0], stored[1]._replace(stage=name.get(stored[1].stage, stored[1].stage)))
             for stored in storage.reviews
@@ -198,7 +197,8 @@ class MemoryStateStore(StateStore):
                 record.payload, record.urgency = item.payload, item.priority
                 storage.census.changed.add(record)
                 rest = arrival.rest
-                if rest is not None:
+                # What was cancelled before it came does not move either.
+                if rest is not None and record.phase is not ItemPhase.CANCELLED:
                     own = item.priority
                     storage.claims.rest(record, rest._replace(priority=rest.priority + own) if own else rest)
                 storage.journal.tell(item.id, arrival.at, arrival.events)
@@ -265,6 +265,8 @@ class MemoryStateStore(StateStore):
 
     def commit(self, state: ItemState, change: Transition) -> Awaitable[None]:
         record = self._storage.records.get(state.id)
+        if record is not None and record.key != state.key:
+            record = None  # The item was pruned, and has come again: that is another one.
         if record is None or record.worker is None or record.fence != state.fence:
             if record is not None:
                 self._write(record, refused(state, change))

@@ -64,7 +64,7 @@ class Claims:
 
     def take(self, record: Record, worker: int) -> ItemState:
         """The item is this worker's from now on."""
-        record.worker, record.wake, record.expiry = worker, None, None
+        record.worker, record.wake = worker, None
         record.fence += 1
         return record.copy()
 

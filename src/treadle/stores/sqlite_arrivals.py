@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 
-from treadle.state import Transition
+from treadle.state import ItemPhase, Transition
 from treadle.store import NewItem
 from treadle.stores.sqlite_events import write_events
 from treadle.stores.sqlite_many import Many
@@ -18,9 +18,13 @@ _PUT_ITEM = Many(
     "(?,?,?,?,?,?,?,?)",
     " ON CONFLICT (key) DO NOTHING",
 )
-# Whoever claims it has to look for what was set before it came: that was an act from outside.
-_PROMISED = "UPDATE items SET payload = ?, priority = ?, urgency = ?, wake = ?, news = news + 1 WHERE id = ?"
-_KNOWN = "SELECT key, id, payload FROM items WHERE key IN (SELECT value FROM json_each(?))"
+_CANCELLED = PHASE_CODE[ItemPhase.CANCELLED]
+# What was cancelled before it came does not move either.
+_PROMISED = (
+    "UPDATE items SET payload = ?, priority = ?, urgency = ?, expiry = NULL,"
+    f" phase = CASE phase WHEN {_CANCELLED} THEN phase ELSE ? END, wake = CASE phase WHEN {_CANCELLED} THEN NULL ELSE ? END WHERE id = ?"
+)
+_KNOWN = "SELECT key, id, payload, phase FROM items WHERE key IN (SELECT value FROM json_each(?))"
 
 
 def add(con: sqlite3.Connection, names: Names, items: Sequence[NewItem], arrival: Transition) -> list[str]:
@@ -36,18 +40,21 @@ def add(con: sqlite3.Connection, names: Names, items: Sequence[NewItem], arrival
     fresh: Iterable[int] = range(first, first + len(items))
     tally, conflicts = Tally(), []
     if con.total_changes - before < len(items):
-        known = {key: (number, payload) for key, number, payload in con.execute(_KNOWN, (json.dumps([i.id for i in items]),))}
+        known = {key: about for key, *about in con.execute(_KNOWN, (json.dumps([i.id for i in items]),))}
         given: dict[str, NewItem] = {}
         for item in items:
             given.setdefault(item.id, item)
         promised = [i for i in given.values() if known[i.id][1] is None]
         con.executemany(
             _PROMISED,
-            [(i.payload, rest.priority + i.priority, i.priority, rest.wake, known[i.id][0]) for i in promised],
+            [(i.payload, rest.priority + i.priority, i.priority, phase, rest.wake, known[i.id][0]) for i in promised],
         )
+        cancelled = sum(known[i.id][2] == _CANCELLED for i in promised)
+        tally.add(0, phase, -cancelled)
+        tally.add(0, _CANCELLED, cancelled)
         _count_stages(con, tally, [known[i.id][0] for i in promised])
         conflicts = [i.id for i in items if not _same(known[i.id][1] or given[i.id].payload, i.payload)]
-        fresh = sorted({known[i.id][0] for i in promised} | {number for number, _ in known.values() if number >= first})
+        fresh = sorted({known[i.id][0] for i in promised} | {number for number, _, _ in known.values() if number >= first})
     write_events(con, names, [(arrival.at, number, event) for number in fresh for event in arrival.events])
     tally.add(0, phase, len(list(fresh)))
     tally.write(con)

@@ -11,12 +11,13 @@ import pytest
 from treadle.outcome import ReviewData
 from treadle.state import StageState, StageStatus, SubTaskStatus
 from treadle.store import StateStore
+from treadle.testing.contract_claiming import ClaimingContract
 from treadle.testing.contract_keeping import KeepingContract
 from treadle.testing.contract_looking import LookingContract
 from treadle.testing.contract_moving import MovingContract
 
 
-class StateStoreContract(MovingContract, LookingContract, KeepingContract):
+class StateStoreContract(MovingContract, ClaimingContract, LookingContract, KeepingContract):
     """Subclass it with a fixture ``store`` that gives an open, empty store.
 
     Example:

@@ -41,6 +41,15 @@ class KeepingContract:
         other = await store.enlist(ME)
         assert len((await store.claim(other, 10, now_us(), is_dead=alive)).items) == 1
 
+    async def test_counts_know_stages_that_stand_in_another_order(self, store: StateStore) -> None:
+        (state,) = await held(store, "x")
+        await finish(store, state)
+        assert (await store.counts()).stages == {"a": {StageState.COMPLETED: 1}, "b": {StageState.COMPLETED: 1}}
+        done, waits = {StageState.COMPLETED: 1}, {StageState.PENDING: 1}
+        for names in ("acb", "cab"):
+            await store.bind(Definition.from_shape("contract", {name: ["a"] if name == "b" else [] for name in names}))
+            assert (await store.counts()).stages == {"a": done, "b": done, "c": waits}
+
     async def test_new_stages_wake_what_failed(self, store: StateStore) -> None:
         (state,) = await held(store, "x")
         await write(store, state, decide.begin(FLOW, state, now_us(), 10))
@@ -146,8 +155,10 @@ class KeepingContract:
         await finish(store, first)
         await store.set_subtask_status("x", "a", "part", SubTaskStatus.completed("part"))
         await store.set_status("y", "a", StageStatus.awaiting_review(ReviewData("look")))
-        before = await store.events(0, 100)
+        before, counts = await store.events(0, 100), await store.counts()
         await store.rename_stage("a", "z")
+        renamed = await store.counts()
+        assert renamed.stages == {"z": counts.stages["a"], "b": counts.stages["b"]}
         shape = await store.shape()
         assert shape is not None
         assert {name: list(needs) for name, needs in shape.stages.items()} == {"z": [], "b": ["z"]}
