@@ -321,6 +321,7 @@ class StateStore(ABC):
 
         Raises:
             LeaseLost: the claim is no more; nothing was written but a ``commit_refused`` event.
+            StoreError: it cannot be stored, and nothing that the same claim hands over after it, which builds on it.
         """
 
     async def commit_all(self, changes: Sequence[Change]) -> list[TreadleError | None]:

@@ -422,7 +422,7 @@ class Worker:
     def leave(self, items: Sequence[str], holder: Driver | BatchDriver) -> None:
         """These will rest with what is being written: in their place others are claimed, and by the same transaction if that can be."""
         for item_id in items:
-            # Whoever was left behind, or has lost the item to a later claim, makes way for nobody.
+            # In the place of what was left behind, or was lost to a later claim, there may be another already.
             if item_id in self._held and self._held[item_id][0] is holder:
                 self._resting.add(item_id)
         self._make_way()

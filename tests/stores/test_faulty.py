@@ -187,6 +187,33 @@ async def test_a_worker_that_begins_anew_waits_for_a_fault_that_may_pass(call: s
         assert (await engine.run(ITEMS)).completed == 3
 
 
+async def test_what_builds_on_a_change_that_was_refused_is_refused_too() -> None:
+    inner = MemoryStateStore()
+    store, go, flow = FaultyStore(inner), asyncio.Event(), Workflow("two")
+
+    @flow.stage
+    async def a(item: dict[str, str]) -> int:
+        await go.wait()
+        return 1
+
+    @flow.stage
+    async def b(item: dict[str, str]) -> int:
+        await go.wait()
+        return 2
+
+    async with asyncio.timeout(20), Engine(flow, store) as engine:
+        run = asyncio.create_task(engine.run(ITEMS[:1]))
+        while not store.calls["commit"]:  # noqa: ASYNC110 - both stages are durable as running
+            await asyncio.sleep(0)
+        store.plan("commit", delay=0.02, error=StoreUnavailable("planned"))
+        go.set()
+        with pytest.raises(StoreUnavailable):
+            await run
+    state = await inner.load(ITEMS[0]["id"])
+    assert state is not None
+    assert {name: row.state.value for name, row in state.stages.items()} == {"a": "running", "b": "running"}
+
+
 async def test_a_slow_store_is_waited_for_and_a_silent_heart_is_not_a_death() -> None:
     store = FaultyStore(MemoryStateStore())
     store.plan("commit", times=5, delay=0.02)

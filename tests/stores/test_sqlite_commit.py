@@ -27,7 +27,7 @@ from treadle.clock import now_us
 from treadle.driver import put_back
 from treadle.event import EventKind
 from treadle.presence import identity
-from treadle.state import AttemptRow, Change, Ended, EventRow, Transition
+from treadle.state import AttemptRow, Change, Ended, EventRow, ItemPhase, Rest, Transition
 from treadle.testing import contract_acts
 
 pytestmark = pytest.mark.may_block  # the connection of this test stands between SQLite and the store
@@ -192,6 +192,8 @@ async def test_what_may_have_been_written_together_is_not_written_again(
     assert [type(result) for result in results] == [StoreUnavailable, StoreUnavailable]
     assert "cannot be told whether that was written" in str(results[0])
     monkeypatch.setattr(writing, "read_back", real)
+    with pytest.raises(StoreError, match="builds on"):
+        await store.commit(one, told)
     async with SqliteStateStore.open(tmp_path / "store.db", read_only=True) as reader:
         kinds = [event.kind for event in await reader.events(0, 100)]
     assert kinds.count(EventKind.STAGE_PROGRESS) == 2
@@ -317,3 +319,40 @@ async def test_a_change_that_comes_too_late_costs_the_start_before_it_nothing(st
     assert isinstance(second, LeaseLost)
     kinds = [event.kind.value for event in await store.events(0, 100)]
     assert kinds == ["item_added", "stage_started", "stage_completed", "commit_refused"]
+
+
+@pytest.mark.parametrize("apart", [False, True])
+async def test_what_builds_on_a_change_that_cannot_be_stored_is_refused_too(store: SqliteStateStore, apart: bool) -> None:
+    flow = contract_acts.FLOW
+    x, y = await contract_acts.held(store, "x", "y")
+    begun = decide.begin(flow, x, now_us(), 10)
+    told = Transition(now_us(), events=[EventRow(EventKind.STAGE_PROGRESS, "a")], rest=Rest(ItemPhase.COMPLETED, None))
+    changes = [(x, begun._replace(stages=[begun.stages[0]._replace(attempt=2**70)], begins=False)), (x, told), (y, told)]
+    if apart:
+        results = [(await asyncio.gather(store.commit(*change), return_exceptions=True))[0] for change in changes]
+    else:
+        results = await asyncio.gather(*(store.commit(*change) for change in changes), return_exceptions=True)
+    assert [type(result) for result in results] == [StoreError, StoreError, type(None)]
+    assert "builds on a change that could not be stored" in str(results[1])
+    assert [event.item_id for event in await store.events(0, 100) if event.kind is EventKind.STAGE_PROGRESS] == ["y"]
+    # Whoever has it next builds on what is stored.
+    await store.retire((await store.workers())[0].number)
+    (again,) = (await store.claim(await store.enlist(contract_acts.ME), 9, now_us(), is_dead=contract_acts.alive)).items
+    await store.commit(again, told)
+    assert (await store.counts()).phases == {ItemPhase.COMPLETED: 2}
+
+
+async def test_what_builds_on_a_transaction_that_was_refused_is_refused_too(
+    store: SqliteStateStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> Any:
+        raise sqlite3.OperationalError("something that does not pass")
+
+    x, y, z = await contract_acts.held(store, "x", "y", "z")
+    told = Transition(now_us(), events=[EventRow(EventKind.STAGE_PROGRESS, "a")])
+    with monkeypatch.context() as patch:
+        patch.setattr(store._writer, "_write_changes", refuse)
+        results = await asyncio.gather(store.commit(x, told), store.commit(y, told), return_exceptions=True)
+        assert all("does not pass" in str(result) for result in results)
+    results = await asyncio.gather(*(store.commit(state, told) for state in (x, y, z)), return_exceptions=True)
+    assert ["builds on" in str(result) for result in results] == [True, True, False]

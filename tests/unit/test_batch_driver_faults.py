@@ -294,6 +294,24 @@ async def test_what_encoding_raises_is_data(store: StateStore) -> None:
     assert "stage_interrupted" not in kinds
 
 
+async def test_what_a_result_says_of_its_own_class_costs_no_other(store: StateStore) -> None:
+    class Strange:
+        @property  # type: ignore[misc]
+        def __class__(self) -> Any:
+            raise RuntimeError("guess")
+
+    flow = Workflow("strange")
+
+    @flow.stage(batch=3, batch_wait=0.01)
+    async def a(items: list[Item]) -> list[Any]:
+        return [Strange() if item["n"] == 1 else 1 for item in items]
+
+    async with asyncio.timeout(20), Engine(flow, store) as engine:
+        report = await engine.run(numbered(3))
+        assert (report.completed, report.failed) == (2, 1)
+        assert (await engine.status("1"))["a"].error == "RuntimeError: guess"
+
+
 # advance
 
 

@@ -86,6 +86,8 @@ class Writer:
         self._loop: asyncio.AbstractEventLoop
         self._crowd = 0
         """Changes in the queue that were handed over together; 0 tells that an entry is one change."""
+        self._broken: dict[int, int] = {}
+        """The claims, fences by the numbers of their items, of which a change could not be stored."""
         self._slow = False
         self._full = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="treadle-writer")
@@ -252,7 +254,13 @@ class Writer:
         self._full = self._full or isinstance(error, StoreFull)
         self._slow = self._slow or self._full
         waits = error.may_pass and not self._closing
+        if not waits:
+            self._break(batch)
         return [_AGAIN if waits and changes else error for _, changes, _ in batch]
+
+    def _break(self, batch: Sequence[_Entry]) -> None:
+        """What the same claims hand over from now on builds on what was not stored: it is refused too."""
+        self._broken.update((state.key, state.fence) for _, changes, _ in batch for state, _ in changes)
 
     def _roll_back(self) -> None:
         self._undo.undo()
@@ -287,7 +295,10 @@ class Writer:
                 return self._refused(batch, mapped(error, self._path))
             except Exception as error:  # noqa: BLE001 - told to whoever waits for the write
                 self._roll_back()
-                results = None if len(batch) > 1 or len(batch[0][1]) > 1 else [_told(error, self._path)]
+                results = None
+                if len(batch) == 1 and len(batch[0][1]) <= 1:
+                    self._break(batch)
+                    results = [_told(error, self._path)]
             except BaseException:
                 self._roll_back()
                 raise
@@ -355,6 +366,7 @@ class Writer:
                 if time.monotonic() > until:
                     lost = StoreUnavailable(f"{told}; it cannot be told whether that was written: open the store anew and look")
                     self._undo.undo()
+                    self._break(batch)
                     return [lost] * len(batch)
                 time.sleep(_RETRY_AFTER)
             else:
@@ -379,6 +391,8 @@ class Writer:
         if not many:
             return []
         together = list(chain.from_iterable(many))
+        if self._broken and any(self._broken.get(state.key) == state.fence for state, _ in together):
+            raise StoreError(f"store {self._path}: it builds on a change that could not be stored")
         told = self._write_changes(self._con, together)
         if len(together) == len(many):
             return told
@@ -458,6 +472,8 @@ def _joined(first: _Later, whole: asyncio.Future[Any], loop: asyncio.AbstractEve
 
 def _told(error: Exception, path: str) -> StoreError:
     """An error for whoever awaits a write that holds something which cannot be stored."""
+    if isinstance(error, StoreError):
+        return error
     if isinstance(error, sqlite3.Error):
         return mapped(error, path)
     told = StoreError(f"store {path}: what was given cannot be stored: {type(error).__name__}: {error}")

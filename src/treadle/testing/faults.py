@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from treadle.definition import Definition
-from treadle.errors import StoreUnavailable, TreadleError
+from treadle.errors import StoreError, StoreUnavailable, TreadleError
 from treadle.event import WorkflowEvent
 from treadle.state import AttemptRow, Change, ItemState, Mode, StageRow, StageState, Transition
 from treadle.store import (
@@ -57,6 +57,14 @@ class Fault:
     delay: float = 0.0
 
 
+class _Claim:
+    """Who stands in line to change one item under one claim, and what a change of it was refused with."""
+
+    def __init__(self) -> None:
+        self.turn = asyncio.Lock()
+        self.refused: StoreError | None = None
+
+
 class FaultyStore(StateStore):
     """Does what another store does, but for the faults that were planned.
 
@@ -71,6 +79,7 @@ class FaultyStore(StateStore):
     def __init__(self, store: StateStore) -> None:
         self._store = store
         self._faults: list[tuple[Fault, int]] = []
+        self._claims: dict[tuple[str, int], _Claim] = {}
         self.calls: Counter[str] = Counter()
         """How often each method was called."""
 
@@ -149,7 +158,17 @@ class FaultyStore(StateStore):
         return await self._through("claim", lambda: self._store.claim(worker, limit, now, is_dead=is_dead, only=only))
 
     def commit(self, state: ItemState, change: Transition) -> Awaitable[None]:
-        return self._through("commit", lambda: self._store.commit(state, change))
+        return self._commit(self._claims.setdefault((state.id, state.fence), _Claim()), state, change)
+
+    async def _commit(self, claim: _Claim, state: ItemState, change: Transition) -> None:
+        async with claim.turn:
+            if claim.refused is not None:
+                raise claim.refused
+            try:
+                await self._through("commit", lambda: self._store.commit(state, change))
+            except StoreError as error:
+                claim.refused = error
+                raise
 
     async def commit_all(self, changes: Sequence[Change]) -> list[TreadleError | None]:
         try:
