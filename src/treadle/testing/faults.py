@@ -79,7 +79,7 @@ class FaultyStore(StateStore):
     def __init__(self, store: StateStore) -> None:
         self._store = store
         self._faults: list[tuple[Fault, int]] = []
-        self._claims: dict[tuple[str, int], _Claim] = {}
+        self._claims: dict[tuple[int, int], _Claim] = {}
         self.calls: Counter[str] = Counter()
         """How often each method was called."""
 
@@ -158,7 +158,7 @@ class FaultyStore(StateStore):
         return await self._through("claim", lambda: self._store.claim(worker, limit, now, is_dead=is_dead, only=only))
 
     def commit(self, state: ItemState, change: Transition) -> Awaitable[None]:
-        return self._commit(self._claims.setdefault((state.id, state.fence), _Claim()), state, change)
+        return self._commit(self._claims.setdefault((state.key, state.fence), _Claim()), state, change)
 
     async def _commit(self, claim: _Claim, state: ItemState, change: Transition) -> None:
         async with claim.turn:
