@@ -59,8 +59,13 @@ def test_a_slow_subscriber_costs_nothing(bench: Bench, tally: Tally) -> None:
 
 
 @pytest.mark.parametrize(
-    "twist", [("subscribers_have_queues", 256), ("subscribers_have_queues", 0), ("subscribers_are_waited_for", 0.0005)]
+    ("twist", "says"),
+    [
+        (("subscribers_have_queues", 256), "were missed"),
+        (("subscribers_have_queues", 0), "were missed"),
+        (("subscribers_are_waited_for", 0.0005), "it took"),
+    ],
 )
-def test_the_lab_would_see(bench: Bench, tally: Tally, twist: Twist) -> None:
+def test_the_lab_would_see(bench: Bench, tally: Tally, twist: Twist, says: str) -> None:
     tally.case(followed(bench, 300, 1, twist))
-    assert tally.failures
+    assert says in " ".join(tally.failures)

@@ -235,14 +235,19 @@ def subscribers_have_queues(size: int) -> None:
 
 
 def subscribers_are_waited_for(seconds: float) -> None:
-    """While somebody follows, each change takes so much longer."""
-    real = engine.Engine._observe
+    """From the moment somebody follows, each change takes so much longer."""
+    observed, events, followed = engine.Engine._observe, engine.Engine.events, list[engine.Engine]()
+
+    def follow(self: engine.Engine, *given: Any, **named: Any) -> Any:
+        followed.append(self)
+        return events(self, *given, **named)
 
     def observe(self: engine.Engine, state: ItemState, change: Transition) -> None:
-        real(self, state, change)
-        if self._followers:
+        observed(self, state, change)
+        if self in followed:
             time.sleep(seconds)
 
+    engine.Engine.events = follow  # type: ignore[method-assign]
     engine.Engine._observe = observe  # type: ignore[method-assign]
 
 
