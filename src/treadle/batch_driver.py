@@ -163,7 +163,8 @@ class BatchDriver(Holder):
     async def _settle(self, made: Iterable[tuple[Subject, object]], began: int) -> None:
         """What follows for each item from what the batch has made of it; large artefacts hold up nobody else."""
         stage, ended = self._stage, now_us()
-        plain: list[tuple[Subject, str]] = []
+        plain: list[Subject] = []
+        artefacts: list[str] = []
         small: list[tuple[Subject, AttemptRow]] = []
         large: list[tuple[Subject, AttemptRow]] = []
         for subject, one in made:
@@ -171,7 +172,8 @@ class BatchDriver(Holder):
                 continue
             artefact = plain_artefact(stage, one)
             if artefact is not None and len(artefact) <= SURELY_INLINE:
-                plain.append((subject, artefact))
+                plain.append(subject)
+                artefacts.append(artefact)
                 continue
             row = subject.state.stages[stage.name]
             if artefact is not None:
@@ -180,7 +182,7 @@ class BatchDriver(Holder):
                 attempt = Call(self._surroundings, subject, stage.unit, row, clock=lambda: ended).concluded(one, began)
             is_small = attempt.artefact is None or len(attempt.artefact) <= SURELY_INLINE
             (small if is_small else large).append((subject, attempt))
-        changes = self._alike(plain, began, ended)
+        changes = self._alike(plain, artefacts, began, ended)
         changes += [(subject, self._settled(subject, attempt)) for subject, attempt in small]
         await self._follow(changes)
         kept = await asyncio.gather(*(self._put_away(subject, attempt) for subject, attempt in large), return_exceptions=True)
@@ -197,15 +199,16 @@ class BatchDriver(Holder):
             if subject.state.id in self._held:
                 await self._follow([(subject, self._settled(subject, kept))])
 
-    def _alike(self, plain: Sequence[tuple[Subject, str]], began: int, ended: int) -> list[tuple[Subject, Transition]]:
+    def _alike(
+        self, subjects: Sequence[Subject], artefacts: Sequence[str], began: int, ended: int
+    ) -> list[tuple[Subject, Transition]]:
         """What follows where each has made an artefact and nothing more: their rows are equal, since all have begun alike."""
-        if not plain:
+        if not subjects:
             return []
-        states, artefacts = [subject.state for subject, _ in plain], [artefact for _, artefact in plain]
-        name = self._stage.name
+        states, name = [subject.state for subject in subjects], self._stage.name
         first = AttemptRow(name, None, states[0].stages[name].attempt, began, ended, Ended.COMPLETED, artefacts[0])
         made = decide.settle_alike(self._flow, states, first, artefacts, self._window)
-        return [(subject, change) for (subject, _), change in zip(plain, made, strict=True)]
+        return list(zip(subjects, made, strict=True))
 
     def _settled(self, subject: Subject, attempt: AttemptRow) -> Transition:
         return decide.settle(self._flow, subject.state, attempt, attempt.ended, random.random(), self._window)  # noqa: S311
