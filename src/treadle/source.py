@@ -148,9 +148,8 @@ class _ThreadSource(Source):
         return found
 
     def _serve(self) -> None:
-        while True:
-            if (self._closed or len(self._buffer) >= self._wanted) and not self._is_wanted():
-                break
+        # Asked here first, since this is done for every item.
+        while (len(self._buffer) < self._wanted and not self._closed) or self._is_wanted():
             try:
                 item = next(self._items)
             except StopIteration:

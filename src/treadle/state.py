@@ -54,6 +54,7 @@ class Mode(StrEnum):
 _OPEN = frozenset({StageState.PENDING, StageState.RUNNING})
 _NOBODY: frozenset[str] = frozenset()
 _UNCOUNTED: dict[str, int] = {}
+"""One for all items, which nobody changes: ``decide`` gives each its own when it counts."""
 
 
 def _now() -> datetime:
@@ -427,9 +428,9 @@ class SubtaskBoard:
 
 
 class ItemState:
-    """One item's rows while somebody works on them. Rows are immutable; only ``decide.apply`` swaps them.
+    """One item's rows while somebody works on them. Rows are immutable; only ``decide`` swaps them.
 
-    Whoever makes many of them says their fields by place: by name each takes half as long again.
+    Whoever makes many of them says their fields by place: by name each takes a third longer.
     """
 
     __slots__ = (
@@ -492,7 +493,7 @@ class ItemState:
         self.problem: str | None = problem
         """Why its rows cannot be read, in a list that goes on without them."""
         self.unmet: dict[str, int] = _UNCOUNTED
-        """How many dependencies of each stage are not finished; from ``decide.count`` on."""
+        """How many dependencies of each stage are not finished; told by ``decide.count`` and ``decide.open_all``."""
         self.running: int = 0
         """Units that run now."""
         self.asking: frozenset[str] = _NOBODY

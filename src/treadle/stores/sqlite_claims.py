@@ -2,7 +2,7 @@
 
 A claim is lost by a write of somebody else, or by an act in this process that takes it away. SQLite tells for next to nothing
 whether anybody else has written since it was asked last, and acts are told apart: until one of both happens, claims that
-were found to hold are not looked up again. With ten items in flight that spares a transaction a thirtieth of its time
+were made here or found to hold are not looked up again. With ten items in flight that spares a transaction a thirtieth of its time
 (``make bench``, W1).
 """
 
