@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -87,7 +89,6 @@ async def test_what_does_not_fit_is_said_at_its_field_and_nothing_is_sent(desk: 
     await desk.page.get_by_label("Confidence").fill("")
     await desk.press("Escape", "a")
     problem = desk.page.locator(".server-problem")
-    # The form says so by itself too, before the key has been answered.
     await expect(problem).to_contain_text("Value must be of type number")
     await desk.page.get_by_label("Confidence").fill("0.9")
     await desk.page.get_by_label("Expression").fill("nonsense")
@@ -122,6 +123,7 @@ async def test_what_is_typed_outlives_the_page(desk: Desk) -> None:
     await desk.press("Escape", "k")
     await expect(desk.page.get_by_label("Expression")).to_have_value("MIT AND ISC")
     await desk.press("j")
+    await desk.is_at("paper-2")
     await expect(desk.page.locator("#reason-text")).to_have_value("half a reas")
     await desk.page.locator("#reason-text").fill("half a reason")
     await desk.page.locator("#reason-send").click()
@@ -129,6 +131,79 @@ async def test_what_is_typed_outlives_the_page(desk: Desk) -> None:
     await desk.press("u")
     await desk.is_at("paper-2")
     await expect(desk.page.locator("#reason-text")).to_have_value("half a reason")
+
+
+async def test_what_was_typed_a_moment_ago_is_looked_at_too(desk: Desk, console_errors: list[str]) -> None:
+    await desk.open()
+    await desk.press("e")
+    field = desk.page.get_by_label("Confidence")
+    await expect(field).to_be_visible()
+    await field.evaluate("""(field) => {
+        field.value = '';
+        field.dispatchEvent(new Event('input', { bubbles: true }));
+        document.querySelector('[data-act=approve]').click();
+    }""")
+    await expect(desk.page.locator(".server-problem")).to_contain_text("Value must be of type number")
+    assert not console_errors, "nothing was sent"
+
+
+@asynccontextmanager
+async def unready_draft(desk: Desk) -> AsyncIterator[asyncio.Event]:
+    """The inbox again with an edit that lies unsent, whose form comes only with the event."""
+    await desk.open()
+    await desk.press("e")
+    await desk.page.get_by_label("Expression").fill("MIT AND ISC")
+    await expect(desk.page.locator(".queue-row.chosen .queue-draft")).to_be_visible()
+    come = asyncio.Event()
+
+    async def late(route: Route) -> None:
+        await come.wait()
+        await route.continue_()
+
+    # A load of the page does not wait for what its own code adds later.
+    await desk.page.route("**/jsoneditor.js", late)
+    await desk.page.reload(wait_until="commit")
+    await desk.is_at("paper-1")
+    await expect(desk.page.locator("#edit")).to_be_visible()
+    yield come
+    come.set()
+
+
+async def test_keys_do_not_wait_for_the_form_of_a_draft(desk: Desk) -> None:
+    async with unready_draft(desk):
+        await desk.press("j")
+        await desk.is_at("paper-2")
+        await desk.press("r")
+        await expect(desk.page.locator("#reason")).to_be_visible()
+    await desk.press("Escape", "k")
+    await expect(desk.page.get_by_label("Expression")).to_have_value("MIT AND ISC")
+
+
+async def test_a_form_that_comes_late_does_not_push_aside_a_reason(desk: Desk) -> None:
+    async with unready_draft(desk) as come:
+        await desk.press("r")
+        await desk.type("no licence")
+        await expect(desk.page.locator("#edit")).to_be_hidden()
+        come.set()
+        await eventually(lambda: desk.page.evaluate("'JSONEditor' in window"), "the form's maker is there")
+    await desk.press("Escape", "e")
+    await expect(desk.page.get_by_label("Expression")).to_have_count(1)
+    await expect(desk.page.get_by_label("Expression")).to_have_value("MIT AND ISC")
+    await desk.press("Escape", "Escape", "r")
+    await expect(desk.page.locator("#reason-text")).to_have_value("no licence")
+    await expect(desk.page.locator("#edit")).to_be_hidden()
+
+
+async def test_a_draft_is_opened_once_by_whoever_asks_for_it_meanwhile(desk: Desk) -> None:
+    async with unready_draft(desk) as come:
+        await desk.press("e", "a", "j")
+        come.set()
+        field = desk.page.get_by_label("Expression")
+        await expect(field).to_have_value("MIT AND ISC")
+        await expect(field).to_have_count(1)
+        await expect(field).to_be_focused()
+        await desk.is_at("paper-1")
+        assert (await desk.look("paper-1")).is_open
 
 
 async def test_an_undo_on_the_heels_of_a_decision_keeps_its_words(desk: Desk) -> None:

@@ -17,15 +17,17 @@ const WORDS = {
 const LARGEST = 3_000_000; // characters that the server takes, with some room
 
 let editor = null;
+/** The form on its way, and which of all that is: one that was given up meanwhile is not shown when it comes. */
+let opening = null;
+let turn = 0;
 let awaited = 0;
-let given = null;
 let saving = 0;
 let before = null;
 let about = null;
 let reasonKind = null;
 
 export const isEditing = () => editor !== null;
-/** Whether a form is about to be there: what is typed meanwhile means no keys. */
+/** Whether a form is about to take the focus: what is typed meanwhile means no keys. */
 export const isOpening = () => awaited > 0;
 export const isReasoning = () => reasonKind !== null;
 
@@ -36,49 +38,57 @@ function keep(kind, text, base) {
 }
 
 /** An edit that was begun goes on where it was left; without one it begins with what waits. */
-export async function startEdit(review, how) {
-  awaited += 1;
+export async function startEdit(review, { focus = true } = {}) {
+  if (focus) awaited += 1;
   try {
-    await open(review, how);
+    if (!editor) await (opening ??= open(review));
+    if (focus && about === review) editor?.focus();
   } finally {
-    awaited -= 1;
+    if (focus) awaited -= 1;
   }
 }
 
-async function open(review, { focus = true } = {}) {
-  if (editor) return focus && editor.focus();
+async function open(review) {
   stopReason();
   about = review;
-  const mine = review;
-  given = await editingOf(review);
-  if (mine !== about || !given || editor) return undefined;
-  if (given.text.length > LARGEST) {
-    return notice('large', 'This result is too large to be edited here; `treadle review edit` takes it from a file.');
+  const mine = turn += 1;
+  const given = await editingOf(review);
+  if (mine !== turn) return;
+  if (!given || given.text.length > LARGEST) {
+    opening = null;
+    if (given) notice('large', 'This result is too large to be edited here; `treadle review edit` takes it from a file.');
+    return;
   }
   const draft = draftOf(review.key, 'edit');
   before = given.text;
-  $('result').hidden = true;
-  $('edit').hidden = false;
+  showEdit(true);
   $('edit-problems').hidden = true;
-  $('approve-words').textContent = 'Approve with edits';
   $('edit-diff').textContent = '';
   const opened = await openEditor($('edit-form'), given, draft?.text ?? given.text, typed);
-  if (mine !== about) return opened.close();
+  if (mine !== turn) {
+    opened.close();
+    return;
+  }
+  opening = null;
   editor = opened;
   note(editor.why ?? '');
   // A form writes numbers in its own way: 1 for 1.0.
   if (editor.isForm) before = JSON.stringify(JSON.parse(given.text), null, 2);
   if (draft && draft.digest !== review.digest) noteChange(draft);
   showDifference($('edit-diff'), before, editor.text());
-  if (focus) editor.focus();
-  return undefined;
+}
+
+function showEdit(isShown) {
+  $('edit').hidden = !isShown;
+  $('result').hidden = isShown;
+  $('approve-words').textContent = isShown ? 'Approve with edits' : 'Approve';
 }
 
 async function editingOf(review) {
   const embedded = $('editing');
   if (embedded) return JSON.parse(embedded.textContent);
   const answer = await fetch(url(`/parts/inbox/editing/${encodeURIComponent(review.key)}`)).catch(() => null);
-  return answer?.ok ? answer.json() : null;
+  return answer?.ok ? answer.json().catch(() => null) : null;
 }
 
 function typed(text) {
@@ -130,13 +140,12 @@ function noteChange(draft) {
 
 /** The form is away; what was typed stays a draft. */
 export function stopEdit() {
-  if (!editor) return;
+  if (!editor && !opening) return;
   saveNow();
-  editor.close();
-  editor = null;
-  $('edit').hidden = true;
-  $('result').hidden = false;
-  $('approve-words').textContent = 'Approve';
+  editor?.close();
+  editor = opening = null;
+  turn += 1;
+  showEdit(false);
 }
 
 /** The edit as JSON text; null where it cannot be sent, and says why. */

@@ -157,10 +157,11 @@ async function form(place, given, text, changed) {
   return {
     isForm: true,
     text: () => pretty(now()),
-    problems: () => editor.validate().map((one) => `${one.path.replace(/^root\.?/, '') || 'value'}: ${one.message}`),
+    // Given no value, the form's maker answers what it found at the last frame, before the last letter.
+    problems: () => editor.validate(editor.getValue()).map((one) => `${one.path.replace(/^root\.?/, '') || 'value'}: ${one.message}`),
     show: (problems) => showIn(holder, problems),
     focus: () => holder.querySelector('.form-control :is(input, select, textarea)')?.focus(),
-    close: () => { editor.destroy(); place.replaceChildren(); },
+    close: () => { editor.destroy(); holder.remove(); },
   };
 }
 
@@ -224,6 +225,6 @@ function jsonText(place, text, changed, why) {
     },
     show: (problems) => problems,
     focus: () => { field.focus(); field.setSelectionRange(0, 0); },
-    close: () => place.replaceChildren(),
+    close: () => field.remove(),
   };
 }
