@@ -148,21 +148,19 @@ class _ThreadSource(Source):
         return found
 
     def _serve(self) -> None:
-        # Asked here first, since this is done for every item.
-        while (len(self._buffer) < self._wanted and not self._closed) or self._is_wanted():
-            try:
-                item = next(self._items)
-            except StopIteration:
-                break
-            except BaseException as error:  # noqa: BLE001 - user code; told by ``failure``
-                self.raised = error
-                break
-            self._buffer.append(item)
-            count = len(self._buffer)
-            if count == 1:
-                self._tell(self._some)
-            if count >= self._wanted:
-                self._tell(self._enough)
+        try:
+            if self._is_wanted():
+                for item in self._items:
+                    self._buffer.append(item)
+                    count = len(self._buffer)
+                    if count == 1:
+                        self._tell(self._some)
+                    if count >= self._wanted:
+                        self._tell(self._enough)
+                        if not self._is_wanted():
+                            break
+        except BaseException as error:  # noqa: BLE001 - user code; told by ``failure``
+            self.raised = error
         self._ended = True
         self._tell(self._some)
         self._tell(self._enough)
@@ -183,4 +181,5 @@ class _ThreadSource(Source):
     async def close(self) -> None:
         with self._changed:
             self._closed = True
+            self._wanted = 0
             self._changed.notify()
