@@ -71,11 +71,11 @@ class Subject:
 
     __slots__ = ("_item", "flow", "on_progress", "state")
 
-    def __init__(self, flow: Definition, state: ItemState, on_progress: OnProgress | None = None) -> None:
+    def __init__(self, flow: Definition, state: ItemState, on_progress: OnProgress | None = None, *, item: Any = None) -> None:
         self.flow: Definition = flow
         self.state: ItemState = state
         self.on_progress: OnProgress | None = on_progress
-        self._item: Any = None
+        self._item: Any = item
 
     @property
     def item(self) -> Any:

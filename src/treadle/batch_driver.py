@@ -16,11 +16,12 @@ from treadle.attempt import Call, Subject, Surroundings, plain_artefact
 from treadle.batches import Part, Raised
 from treadle.clock import now_us
 from treadle.definition import Definition, StageDefinition
-from treadle.driver import Holder, Observer, put_back
+from treadle.driver import Holder, put_back
 from treadle.errors import LeaseLost, StoreError, TreadleError
+from treadle.observers import Observers
 from treadle.shelf import SURELY_INLINE, Shelf
 from treadle.signature import ITEM
-from treadle.state import AttemptRow, Change, Ended, ItemState, Transition
+from treadle.state import Alike, AttemptRow, Change, Ended, ItemState, Transition
 from treadle.store import StateStore
 
 log: logging.Logger = logging.getLogger("treadle.driver")
@@ -65,7 +66,7 @@ class BatchDriver(Holder):
         opening: Transition,
         *,
         window: int,
-        observe: Observer,
+        observers: Observers,
         crew: Crew,
     ) -> None:
         super().__init__(window)
@@ -75,9 +76,11 @@ class BatchDriver(Holder):
         self._held = {state.id: state for state in states}
         self._stage = stage
         self._opening = opening
-        self._observe = observe
+        self._observers = observers
         self._crew = crew
-        self._calls: list[tuple[Part, Sequence[Subject]]] = []
+        self._decoded: dict[str, Any] = {}
+        """Items as the body was given them."""
+        self._calls: list[tuple[Part, Sequence[ItemState]]] = []
         """Whose attempts are in which part of a call, in order."""
         self._parts: set[asyncio.Task[None]] = set()
 
@@ -88,9 +91,9 @@ class BatchDriver(Holder):
 
     def abandon(self, item_id: str) -> bool:
         """The claim of this item is no more: what comes of it is not written. Whether there is nothing left to do."""
-        for part, subjects in self._calls:
-            for place, subject in enumerate(subjects):
-                if subject.state.id == item_id:
+        for part, states in self._calls:
+            for place, state in enumerate(states):
+                if state.id == item_id:
                     part.leave(place)
         self._let_go([item_id])
         return not self._held
@@ -116,37 +119,38 @@ class BatchDriver(Holder):
         finally:
             self._parts.clear()
             self._calls.clear()
+            self._decoded.clear()
             self._let_go(list(self._held))
 
     async def _begin(self) -> None:
         flow, states = self._flow, list(self._held.values())
         if self._window:
-            decide.open_all(flow, states, self._opening)
-            changes = [(state, self._opening) for state in states]
-        else:
-            for state in states:
-                decide.count(flow, state)
-            changes = [(state, decide.begin(flow, state, now_us(), 0)) for state in states]
-            self._apply(changes)
+            await self._write_alike(decide.open_all(flow, states, self._opening))
+            return
+        for state in states:
+            decide.count(flow, state)
+        changes = [(state, decide.begin(flow, state, now_us(), 0)) for state in states]
+        self._apply(changes)
         await self._write(changes)
 
     async def _call(self) -> None:
         batches, began = self._surroundings.batches, now_us()
         assert batches is not None  # noqa: S101 - an engine has them
-        subjects: list[Subject] = []
+        states: list[ItemState] = []
         items: list[Any] = []
-        broken: list[tuple[Subject, Raised]] = []
+        broken: list[tuple[ItemState, Raised]] = []
+        decode = self._flow.items.decode
         for state in self._held.values():
-            subject = Subject(self._flow, state)
             try:
-                items.append(subject.item)  # one that cannot be decoded keeps nobody else from it
+                items.append(decode(state.id, state.payload or "null"))  # one that cannot be decoded keeps nobody else from it
             except BaseException as error:  # noqa: BLE001 - a type's own check is user code
-                broken.append((subject, Raised(error)))
+                broken.append((state, Raised(error)))
             else:
-                subjects.append(subject)
+                states.append(state)
+        self._decoded.update(zip((state.id for state in states), items, strict=True))
         begin = 0
-        for part in batches.put(self._stage, {ITEM: items}, len(subjects)):
-            inside = subjects[begin : begin + part.size]
+        for part in batches.put(self._stage, {ITEM: items}, len(items)):
+            inside = states[begin : begin + part.size]
             self._calls.append((part, inside))
             self._parts.add(asyncio.create_task(self._returned(inside, part, began)))
             begin += part.size
@@ -157,72 +161,88 @@ class BatchDriver(Holder):
             if not ended.cancelled():
                 ended.result()
 
-    async def _returned(self, subjects: Sequence[Subject], part: Part, began: int) -> None:
-        await self._settle(zip(subjects, await part.results, strict=True), began)
+    async def _returned(self, states: Sequence[ItemState], part: Part, began: int) -> None:
+        await self._settle(zip(states, await part.results, strict=True), began)
 
-    async def _settle(self, made: Iterable[tuple[Subject, object]], began: int) -> None:
+    async def _settle(self, made: Iterable[tuple[ItemState, object]], began: int) -> None:
         """What follows for each item from what the batch has made of it; large artefacts hold up nobody else."""
         stage, ended = self._stage, now_us()
-        plain: list[Subject] = []
+        plain: list[ItemState] = []
         artefacts: list[str] = []
-        small: list[tuple[Subject, AttemptRow]] = []
-        large: list[tuple[Subject, AttemptRow]] = []
-        for subject, one in made:
-            if subject.state.id not in self._held:
+        others: list[tuple[ItemState, AttemptRow]] = []
+        for state, one in made:
+            if state.id not in self._held:
                 continue
             artefact = plain_artefact(stage, one)
             if artefact is not None and len(artefact) <= SURELY_INLINE:
-                plain.append(subject)
+                plain.append(state)
                 artefacts.append(artefact)
-                continue
-            row = subject.state.stages[stage.name]
-            if artefact is not None:
-                attempt = AttemptRow(stage.name, None, row.attempt, began, ended, Ended.COMPLETED, artefact)
+            elif artefact is not None:
+                others.append((state, self._completed(state, began, ended, artefact)))
             else:
-                attempt = Call(self._surroundings, subject, stage.unit, row, clock=lambda: ended).concluded(one, began)
-            is_small = attempt.artefact is None or len(attempt.artefact) <= SURELY_INLINE
-            (small if is_small else large).append((subject, attempt))
-        changes = self._alike(plain, artefacts, began, ended)
-        changes += [(subject, self._settled(subject, attempt)) for subject, attempt in small]
-        await self._follow(changes)
-        kept = await asyncio.gather(*(self._put_away(subject, attempt) for subject, attempt in large), return_exceptions=True)
-        for error in kept:
+                row = state.stages[stage.name]
+                call = Call(self._surroundings, self._subject(state), stage.unit, row, clock=lambda: ended)
+                others.append((state, call.concluded(one, began)))
+        alike = self._alike(plain, artefacts, began, ended)
+        if alike is None:
+            others += [(state, self._completed(state, began, ended, one)) for state, one in zip(plain, artefacts, strict=True)]
+        following = [self._put_away(state, attempt) for state, attempt in others if not _is_small(attempt)]
+        following.append(
+            self._follow([(state, self._settled(state, attempt)) for state, attempt in others if _is_small(attempt)])
+        )
+        if alike is not None:
+            following.append(self._follow_alike(alike))
+        for error in await asyncio.gather(*following, return_exceptions=True):
             if error is not None:
                 raise error
 
-    async def _put_away(self, subject: Subject, attempt: AttemptRow) -> None:
-        try:
-            kept = await Shelf(self._store, subject).put(attempt)
-        except StoreError as error:
-            self._lose({subject.state.id: error})
-        else:
-            if subject.state.id in self._held:
-                await self._follow([(subject, self._settled(subject, kept))])
+    def _subject(self, state: ItemState) -> Subject:
+        return Subject(self._flow, state, item=self._decoded.get(state.id))
 
-    def _alike(
-        self, subjects: Sequence[Subject], artefacts: Sequence[str], began: int, ended: int
-    ) -> list[tuple[Subject, Transition]]:
+    def _alike(self, states: Sequence[ItemState], artefacts: Sequence[str], began: int, ended: int) -> Alike | None:
         """What follows where each has made an artefact and nothing more: their rows are equal, since all have begun alike."""
-        if not subjects:
-            return []
-        states, name = [subject.state for subject in subjects], self._stage.name
-        first = AttemptRow(name, None, states[0].stages[name].attempt, began, ended, Ended.COMPLETED, artefacts[0])
-        made = decide.settle_alike(self._flow, states, first, artefacts, self._window)
-        return list(zip(subjects, made, strict=True))
+        if not states:
+            return None
+        first = self._completed(states[0], began, ended, artefacts[0])
+        return decide.settle_alike(self._flow, states, first, artefacts, self._window)
 
-    def _settled(self, subject: Subject, attempt: AttemptRow) -> Transition:
-        return decide.settle(self._flow, subject.state, attempt, attempt.ended, random.random(), self._window)  # noqa: S311
+    def _completed(self, state: ItemState, began: int, ended: int, artefact: str) -> AttemptRow:
+        name = self._stage.name
+        return AttemptRow(name, None, state.stages[name].attempt, began, ended, Ended.COMPLETED, artefact)
 
-    async def _follow(self, settled: Sequence[tuple[Subject, Transition]]) -> None:
+    async def _put_away(self, state: ItemState, attempt: AttemptRow) -> None:
+        try:
+            kept = await Shelf(self._store, self._subject(state)).put(attempt)
+        except StoreError as error:
+            self._lose({state.id: error})
+        else:
+            if state.id in self._held:
+                await self._follow([(state, self._settled(state, kept))])
+
+    def _settled(self, state: ItemState, attempt: AttemptRow) -> Transition:
+        return decide.settle(self._flow, state, attempt, attempt.ended, random.random(), self._window)  # noqa: S311
+
+    async def _follow_alike(self, changes: Alike) -> None:
+        """``_follow`` for what is the same for all."""
+        decide.apply_alike(self._flow, changes)
+        if changes.change.rest is not None:
+            self._crew.leave([state.id for state in changes.states], self)
+        await self._write_alike(changes)
+        if changes.change.rest is None:
+            self._hand_on((state, changes.change) for state in changes.states)
+
+    async def _follow(self, changes: Sequence[Change]) -> None:
         """Write what follows, and hand on the items that have more to do."""
-        changes = [(subject.state, change) for subject, change in settled]
         self._apply(changes)
         await self._write(changes)
+        self._hand_on(changes)
+
+    def _hand_on(self, changes: Iterable[Change]) -> None:
         # What was halted meanwhile is put back, and nobody goes on with it.
         if not self._halted:
-            for subject, change in settled:
-                if self._held.pop(subject.state.id, None) is not None:
-                    self._crew.go_on(subject, self._window, change)
+            for state, change in changes:
+                if self._held.pop(state.id, None) is not None:
+                    self._crew.go_on(self._subject(state), self._window, change)
 
     def _apply(self, changes: Sequence[Change]) -> None:
         """What is applied is handed to the store before anything is awaited: what is put back later builds on it."""
@@ -231,15 +251,27 @@ class BatchDriver(Holder):
         if resting := [state.id for state, change in changes if change.rest is not None]:
             self._crew.leave(resting, self)
 
+    async def _write_alike(self, changes: Alike) -> None:
+        """``_write`` for what is the same for all."""
+        refusals = await self._store.commit_alike(changes)
+        if any(refusals) or log.isEnabledFor(logging.DEBUG):
+            self._written(changes.changes(), refusals)
+            return
+        self._observers.changed_alike(changes)
+        if changes.change.rest is not None:
+            self._let_go([state.id for state in changes.states])
+
     async def _write(self, changes: Sequence[Change]) -> None:
         """The changes are durable; items that rest now, or that somebody else has, are let go."""
-        if not changes:
-            return
+        if changes:
+            self._written(changes, await self._store.commit_all(changes))
+
+    def _written(self, changes: Iterable[Change], refusals: Sequence[TreadleError | None]) -> None:
         debug, lost = log.isEnabledFor(logging.DEBUG), dict[str, TreadleError]()
         parted: list[str] = []
-        for (state, change), refused in zip(changes, await self._store.commit_all(changes), strict=True):
+        for (state, change), refused in zip(changes, refusals, strict=True):
             if refused is None:
-                self._observe(state, change)
+                self._observers.changed(state, change)
                 if change.attempts or debug:
                     logged.tell(log, state, change)
                 if change.rest is not None:
@@ -269,3 +301,7 @@ class BatchDriver(Holder):
                 self._apply([(state, change)])
                 changes.append((state, change))
         await self._write(changes)
+
+
+def _is_small(attempt: AttemptRow) -> bool:
+    return attempt.artefact is None or len(attempt.artefact) <= SURELY_INLINE

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from itertools import chain
 from typing import Any
 
 from treadle.breadth import Bodies
@@ -51,6 +52,11 @@ class Part:
         if self.results.done():
             return ()
         return range(self.size) if not self._gone else [place for place in range(self.size) if place not in self._gone]
+
+    def column(self, source: str, places: Sequence[int]) -> Sequence[Any]:
+        """What the attempts at these places would have called the body with, of that source."""
+        column = self.values[source]
+        return column if len(places) == self.size else [column[place] for place in places]
 
     def settle(self, places: Sequence[int], made: Sequence[Any]) -> None:
         """The attempts at these places came to that; the others to nothing."""
@@ -142,7 +148,7 @@ class Batches:
 
     async def _body(self, stage: StageDefinition, wanted: Sequence[tuple[Part, Sequence[int]]]) -> Any:
         values = {
-            source: [column[place] for part, places in wanted for column in (part.values[source],) for place in places]
+            source: list(chain.from_iterable(part.column(source, places) for part, places in wanted))
             for source in stage.body.sources
         }
         if stage.executor == THREAD:

@@ -19,6 +19,7 @@ from treadle.event import EventKind
 from treadle.gathered import told_attempts
 from treadle.limits import Leave, Limits
 from treadle.lines import Order
+from treadle.observers import Observer
 from treadle.patience import patiently
 from treadle.shelf import SURELY_INLINE, Shelf
 from treadle.state import AttemptRow, EventRow, ItemState, Rest, StageRow, StageState, SubtaskRow, Transition, Unit
@@ -29,9 +30,6 @@ log: logging.Logger = logging.getLogger("treadle.driver")
 _PROGRESS_EVERY_US = 1_000_000
 
 _NO_TEXTS: Mapping[str, str] = {}
-
-Observer = Callable[[ItemState, Transition], None]
-"""Told of every transition, when it is durable."""
 
 
 class Holder:

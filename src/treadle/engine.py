@@ -27,9 +27,10 @@ from treadle.inbox import Inbox
 from treadle.intake import Intake
 from treadle.limits import Limits
 from treadle.membership import Membership
+from treadle.observers import Observer, Observers
 from treadle.outcome import Approve, Decision, Reject
 from treadle.source import open_source
-from treadle.state import ItemPhase, ItemState, StageState, Transition
+from treadle.state import ItemPhase, ItemState, Transition
 from treadle.status import PipelineStatus, RunReport, item_status
 from treadle.store import ItemId, StateStore
 from treadle.worker import Worker
@@ -40,7 +41,6 @@ log: logging.Logger = logging.getLogger("treadle.engine")
 _MAX_NOTES = 6
 _FOLLOW = 0.25
 """Seconds after which a follower of the journal looks for what other processes wrote."""
-_PENDING, _RUNNING = StageState.PENDING, StageState.RUNNING
 
 
 class Engine:
@@ -71,10 +71,7 @@ class Engine:
         self._grace = grace
         self._name = name
         self._flow: Definition = workflow.definition
-        self._observers: list[Callable[[ItemState, Transition], None]] = []
-        self._followers: set[asyncio.Event] = set()
-        """Set with the next news, after which they have to come again."""
-        self._attempts = 0
+        self._observers = Observers()
         self._intake: Intake | None = None
         self._stopping = False
         self._worker: Worker | None = None
@@ -105,7 +102,7 @@ class Engine:
             place = Membership(self._store, self._lease, self._name)
             await place.join()
             stack.push_async_callback(place.leave)
-            self._worker = Worker(surroundings, self._store, place, limits=limits, observe=self._observe)
+            self._worker = Worker(surroundings, self._store, place, limits=limits, observers=self._observers)
             self._surroundings = surroundings
             self._exit = stack.pop_all()
         return self
@@ -176,14 +173,14 @@ class Engine:
     @asynccontextmanager
     async def _reporting(self) -> AsyncIterator[list[RunReport]]:
         """A list that holds the report of what was done inside, afterwards."""
-        began, before = time.monotonic(), self._attempts
+        began, before = time.monotonic(), self._observers.attempts
         reports: list[RunReport] = []
         yield reports
         counts = (await self._store.counts()).phases
         reports.append(
             RunReport(
                 **{phase.value: counts.get(phase, 0) for phase in ItemPhase},
-                stages_run=self._attempts - before,
+                stages_run=self._observers.attempts - before,
                 elapsed=time.monotonic() - began,
             )
         )
@@ -257,7 +254,7 @@ class Engine:
         try:
             while True:
                 news.clear()
-                self._followers.add(news)
+                self._observers.follow(news)
                 page = await self._store.events(after, 500, only)
                 for event in page:
                     after = event.cursor
@@ -269,28 +266,11 @@ class Engine:
                         return
                     await _either(news, _FOLLOW)
         finally:
-            self._followers.discard(news)
+            self._observers.unfollow(news)
 
-    def observe(self, observer: Callable[[ItemState, Transition], None]) -> None:
+    def observe(self, observer: Observer) -> None:
         """Call ``observer`` with every change this engine has made durable; it must be quick and must not raise."""
-        self._observers.append(observer)
-
-    def _observe(self, state: ItemState, change: Transition) -> None:
-        for row in change.stages:
-            if row.state is not _PENDING and row.state is not _RUNNING:
-                self._attempts += 1
-        if change.subtasks:
-            self._attempts += sum(child.state is not _PENDING and child.state is not _RUNNING for child in change.subtasks)
-        for observer in self._observers:
-            observer(state, change)
-        if self._followers:
-            self._tell()
-
-    def _tell(self) -> None:
-        """There is more in the journal."""
-        for news in self._followers:
-            news.set()
-        self._followers.clear()
+        self._observers.add(observer)
 
     # acting
 
@@ -365,7 +345,7 @@ class Engine:
     def _poke(self) -> None:
         if self._worker is not None:
             self._worker.poke()
-        self._tell()
+        self._observers.tell()
 
 
 def _tell_unlimited(flow: Definition) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -367,6 +367,24 @@ class Transition(NamedTuple):
 
 Change = tuple["ItemState", Transition]
 """An item and what changes of it."""
+
+
+class Alike(NamedTuple):
+    """One change of several items that stand alike, said once: they differ in nothing but what each has made."""
+
+    states: Sequence[ItemState]
+    change: Transition
+    """Of each of them."""
+    first: Sequence[StageRow] = ()
+    """In the place of its first stage row the item's own, by place; without any, that one too is the same for all."""
+
+    def changes(self) -> Iterator[Change]:
+        """The changes one by one."""
+        change, first = self.change, self.first
+        if not first:
+            return ((state, change) for state in self.states)
+        others = change.stages[1:]
+        return ((state, change._replace(stages=(row, *others))) for state, row in zip(self.states, first, strict=True))
 
 
 class SubtaskBoard:

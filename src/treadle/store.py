@@ -18,6 +18,7 @@ from treadle.errors import LeaseLost, StoreError, TreadleError
 from treadle.event import EventKind, WorkflowEvent
 from treadle.readable import review_to_json, stage_status, subtask_status
 from treadle.state import (
+    Alike,
     AskedBy,
     AttemptRow,
     Change,
@@ -331,6 +332,10 @@ class StateStore(ABC):
         handed over all of them. A store without a quicker way does one after the other.
         """
         return await asyncio.shield(self._commit_each(changes))
+
+    async def commit_alike(self, changes: Alike) -> list[TreadleError | None]:
+        """``commit_all`` for one change of many items. A store without a quicker way takes them one by one."""
+        return await self.commit_all(list(changes.changes()))
 
     async def _commit_each(self, changes: Sequence[Change]) -> list[TreadleError | None]:
         results: list[TreadleError | None] = []

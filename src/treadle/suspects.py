@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 from treadle import decide
 from treadle.state import ItemState
@@ -33,9 +34,11 @@ class Suspects:
         """It waits for its turn."""
         self._waiting[_level(state)].append(state)
 
-    def ended(self, item_id: str) -> None:
-        """It runs no more."""
-        self._running.pop(item_id, None)
+    def ended(self, items: Sequence[str]) -> None:
+        """These run no more."""
+        if self._running:
+            for item_id in items:
+                self._running.pop(item_id, None)
 
     def give_up(self) -> list[ItemState]:
         """Those whose turn has not come, which do not wait any more."""

@@ -15,11 +15,12 @@ from treadle.batch_driver import BatchDriver, first_batch
 from treadle.breadth import ENOUGH, Breadth
 from treadle.clock import now_us
 from treadle.definition import StageDefinition
-from treadle.driver import Driver, Observer
+from treadle.driver import Driver
 from treadle.errors import LeaseLost, StoreError
 from treadle.intake import Intake
 from treadle.limits import Limits
 from treadle.membership import Membership
+from treadle.observers import Observers
 from treadle.state import ItemState, Mode, Rest, Transition
 from treadle.store import Claimed, StateStore
 from treadle.suspects import ALONE, Suspects
@@ -51,7 +52,7 @@ class Worker:
         place: Membership,
         *,
         limits: Limits,
-        observe: Observer,
+        observers: Observers,
     ) -> None:
         self._surroundings = surroundings
         self._store = store
@@ -59,7 +60,7 @@ class Worker:
         self._mode = Mode.RUNNING
         self._loop = asyncio.get_running_loop()  # a system call before Python 3.12, so not asked for every item
         self._limits = limits
-        self._observe = observe
+        self._observers = observers
         self._first_batch = first_batch(surroundings.flow)
         self._enough = ENOUGH + sum(stage.batch or 0 for stage in surroundings.flow.stages.values())
         """Items between their stages that keep the loop busy, while others wait for their batches to fill."""
@@ -277,7 +278,7 @@ class Worker:
             except LeaseLost as error:
                 log.warning("%s", error, extra={"item": state.id})
                 return
-            self._observe(state, change)
+            self._observers.changed(state, change)
             logged.tell(log, state, change)
         self._suspects.put(state)
 
@@ -374,7 +375,7 @@ class Worker:
             state,
             window=window,
             limits=self._limits,
-            observe=self._observe,
+            observe=self._observers.changed,
             leave=self.leave,
             loop=self._loop,
             alone=apart and window == ALONE,
@@ -391,7 +392,7 @@ class Worker:
     def _start_batch(self, states: Sequence[ItemState], stage: StageDefinition, opening: Transition, window: int) -> None:
         """Drive items that nothing has happened to through the batch stage they begin with."""
         driver = BatchDriver(
-            self._surroundings, self._store, states, stage, opening, window=window, observe=self._observe, crew=self
+            self._surroundings, self._store, states, stage, opening, window=window, observers=self._observers, crew=self
         )
         self._hold([state.id for state in states], driver, self._loop.create_task(self._drive_batch(driver)))
 
@@ -421,10 +422,7 @@ class Worker:
 
     def leave(self, items: Sequence[str], holder: Driver | BatchDriver) -> None:
         """These will rest with what is being written: in their place others are claimed, and by the same transaction if that can be."""
-        for item_id in items:
-            # In the place of what was left behind, or was lost to a later claim, there may be another already.
-            if item_id in self._held and self._held[item_id][0] is holder:
-                self._resting.add(item_id)
+        self._resting.update(self._held_by(holder, items))
         self._make_way()
 
     def go_on(self, subject: Subject, window: int, begun: Transition) -> None:
@@ -433,14 +431,20 @@ class Worker:
 
     def forget(self, items: Sequence[str], holder: Driver | BatchDriver) -> None:
         """The holder does not move these items any more."""
-        for item_id in items:
-            if item_id in self._held and self._held[item_id][0] is holder:
-                del self._held[item_id]
-                self._resting.discard(item_id)
-                self._suspects.ended(item_id)
-                for parted in self._parting.pop(item_id, ()):
-                    parted.set()
+        gone = self._held_by(holder, items)
+        for item_id in gone:
+            del self._held[item_id]
+        self._resting.difference_update(gone)
+        self._suspects.ended(gone)
+        if self._parting:
+            for parted in [parted for item_id in gone for parted in self._parting.pop(item_id, ())]:
+                parted.set()
         self._make_way()
+
+    def _held_by(self, holder: Driver | BatchDriver, items: Sequence[str]) -> list[str]:
+        """Those of these items that it moves: in the place of what was left behind, or lost to a later claim, there may be another."""
+        held = self._held
+        return [item_id for item_id in items if item_id in held and held[item_id][0] is holder]
 
     def fail(self, items: Sequence[str], error: Exception) -> None:
         """These items cannot go on, so the run ends; without any, those of a batch that are not through it."""

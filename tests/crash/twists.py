@@ -16,6 +16,7 @@ from typing import Any
 from treadle import attempt, engine, executor, membership, presence, suspects
 from treadle.errors import ReviewConflict, StoreCorrupt
 from treadle.event import EventKind
+from treadle.observers import Observers
 from treadle.state import ItemState, Transition
 from treadle.stores import forks, sqlite, sqlite_migrating, sqlite_put, sqlite_schema, sqlite_writer
 from treadle.stores.shared import workflow_event
@@ -236,19 +237,19 @@ def subscribers_have_queues(size: int) -> None:
 
 def subscribers_are_waited_for(seconds: float) -> None:
     """From the moment somebody follows, each change takes so much longer."""
-    observed, events, followed = engine.Engine._observe, engine.Engine.events, list[engine.Engine]()
+    changed, events, followed = Observers.changed, engine.Engine.events, list[Observers]()
 
     def follow(self: engine.Engine, *given: Any, **named: Any) -> Any:
-        followed.append(self)
+        followed.append(self._observers)
         return events(self, *given, **named)
 
-    def observe(self: engine.Engine, state: ItemState, change: Transition) -> None:
-        observed(self, state, change)
+    def wait(self: Observers, state: ItemState, change: Transition) -> None:
+        changed(self, state, change)
         if self in followed:
             time.sleep(seconds)
 
     engine.Engine.events = follow  # type: ignore[method-assign]
-    engine.Engine._observe = observe  # type: ignore[method-assign]
+    Observers.changed = wait  # type: ignore[method-assign]
 
 
 def no_fence() -> None:

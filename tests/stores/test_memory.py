@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from itertools import islice
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -51,16 +53,18 @@ ADDED, STARTED, DONE = (
 TOLD = ((), (ADDED,), (STARTED,), (DONE, STARTED))
 
 
-@given(st.lists(st.tuples(st.sampled_from("xyz"), st.integers(1, 2), st.sampled_from(TOLD), st.booleans())))
+@given(st.lists(st.tuples(st.lists(st.sampled_from("xyz"), max_size=4), st.integers(1, 2), st.sampled_from(TOLD))))
 def test_the_journal_has_everything_in_the_order_in_which_it_was_told(
-    tellings: list[tuple[str, int, tuple[EventRow, ...], bool]],
+    tellings: list[tuple[list[str], int, tuple[EventRow, ...]]],
 ) -> None:
     journal, told = MemoryJournal(), list[Told]()
-    for item_id, at, rows, is_read in tellings:
-        journal.tell(item_id, at, rows)
-        told += [Told(len(told) + number, item_id, at, row) for number, row in enumerate(rows, 1)]
-        if is_read:
-            assert len(journal) == len(told)
+    for items, at, rows in tellings:
+        if len(items) == 1:
+            journal.tell(items[0], at, rows)
+        else:
+            journal.tell_alike(items, at, rows)
+        told += [Told(len(told) + n, item, at, row) for n, (item, row) in enumerate(((i, r) for i in items for r in rows), 1)]
+        assert len(journal) == len(told)
     cursor = len(told) // 2
     assert [journal[place] for place in journal.places(journal.place_after(cursor), None)] == told[cursor:]
     assert list(journal.newest(3)) == told[::-1][:3]
@@ -69,14 +73,18 @@ def test_the_journal_has_everything_in_the_order_in_which_it_was_told(
     assert list(journal) == [*(event for event in told if event.item_id != "x"), Told(len(told) + 1, "y", 1, ADDED)]
 
 
-@given(st.lists(st.tuples(st.integers(-2, 2), st.integers(1, 9)), min_size=1), st.integers(1, 9), st.integers(1, 5))
+@given(
+    st.lists(st.tuples(st.integers(-2, 2), st.integers(1, 9), st.integers(1, 4)), min_size=1),
+    st.integers(1, 9), st.integers(1, 5), st.randoms(),
+)  # fmt: skip
 def test_items_are_claimed_in_their_order_whatever_the_order_they_came_in(
-    given_turns: list[tuple[int, int]], now: int, limit: int
+    given_turns: list[tuple[int, int, int]], now: int, limit: int, chance: Random
 ) -> None:
-    records = {str(key): Record(str(key), key, 0) for key in range(len(given_turns))}
-    claims = Claims(records)
-    for record, (priority, wake) in zip(records.values(), given_turns, strict=True):
-        claims.rest(record, Rest(ItemPhase.PENDING, wake, priority))
+    records = {str(key): Record(str(key), key, 0) for key in range(sum(count for _, _, count in given_turns))}
+    claims, coming = Claims(records), iter(chance.sample(list(records.values()), len(records)))
+    for priority, wake, count in given_turns:
+        claims.rest(list(islice(coming, count)), Rest(ItemPhase.PENDING, wake, priority))
+    assert claims.take_due(1, 0, now).items == []
     wanted = sorted(records.values(), key=lambda r: (-r.priority, r.wake, r.key))
     due, later = (
         [r.id for r in wanted if r.wake is not None and r.wake <= now],

@@ -174,6 +174,8 @@ async def test_a_batch_all_of_whose_items_are_cancelled_holds_nobody_up(store: S
 class Lossy(MemoryStateStore):
     lost: str | None = None
 
+    commit_alike = StateStore.commit_alike
+
     def commit(self, state: ItemState, change: Transition) -> Awaitable[None]:
         if state.id == self.lost:
             raise LeaseLost("gone")

@@ -15,7 +15,7 @@ from pydantic import BaseModel, field_validator
 
 from tests.unit.things import Item, held, numbered
 from treadle import Engine, MemoryStateStore, StateStore, StoreError, StoreUnavailable, Workflow, decide, open_store
-from treadle.state import ItemState, StageState, Transition
+from treadle.state import Alike, ItemState, StageState, Transition
 from treadle.testing.faults import FaultyStore
 
 
@@ -86,6 +86,8 @@ async def test_stop_starts_nothing_new(store: StateStore) -> None:
 
 async def test_after_a_fault_the_others_end_in_good_order(caplog: pytest.LogCaptureFixture) -> None:
     class Slow(MemoryStateStore):
+        commit_alike = StateStore.commit_alike
+
         async def commit(self, state: ItemState, change: Transition) -> None:
             if made_a(change) and state.id in "01":
                 await asyncio.sleep(0.3)
@@ -174,11 +176,11 @@ async def test_what_was_stopped_before_its_first_step_is_given_back_at_once(stor
 async def test_what_one_item_has_that_cannot_be_stored_costs_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = decide.settle_alike
 
-    def settle_alike(flow: Any, states: list[ItemState], *rest: Any) -> list[Transition]:
-        return [
-            change._replace(stages=[change.stages[0]._replace(attempt=2**70)]) if state.id == "2" else change
-            for state, change in zip(states, whole(flow, states, *rest), strict=True)
-        ]
+    def settle_alike(flow: Any, states: list[ItemState], *rest: Any) -> Alike:
+        said = whole(flow, states, *rest)
+        assert said is not None
+        rows = zip(states, said.first, strict=True)
+        return said._replace(first=[row._replace(attempt=2**70) if state.id == "2" else row for state, row in rows])
 
     monkeypatch.setattr(decide, "settle_alike", settle_alike)
     async with open_store(tmp_path / "s.db") as store, asyncio.timeout(20), Engine(alone(), store) as engine:

@@ -17,7 +17,7 @@ from treadle.decide.draft import MAX_INTERRUPTIONS
 from treadle.decide.driving import apply, begin, count, forgo, heed, next_due, settle, settle_alike, skip, start, wake
 from treadle.decide.dropping import drop, is_live
 from treadle.decide.recovery import recover, suspicion, was_in_flight
-from treadle.decide.straight import is_untouched, open_all, opening
+from treadle.decide.straight import apply_alike, is_untouched, open_all, opening
 from treadle.decide.taking_back import reopen, undo
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Answer",
     "Seen",
     "apply",
+    "apply_alike",
     "arrive",
     "barred",
     "begin",

@@ -15,9 +15,10 @@ from treadle.decide.draft import (
 )
 from treadle.decide.recovery import presume
 from treadle.decide.settling import Settling
-from treadle.decide.straight import again, straight
+from treadle.decide.straight import alike, straight
 from treadle.definition import Definition
 from treadle.state import (
+    Alike,
     AttemptRow,
     ItemState,
     StageRow,
@@ -194,13 +195,13 @@ def settle(flow: Definition, state: ItemState, attempt: AttemptRow, now: int, ch
 
 def settle_alike(
     flow: Definition, states: Sequence[ItemState], attempt: AttemptRow, artefacts: Sequence[str], window: int
-) -> list[Transition]:
-    """``settle`` for items whose rows are equal, when attempts like this one succeed: each has made an artefact of its own."""
+) -> Alike | None:
+    """``settle`` for items whose rows are equal, when attempts like this one succeed: each has made an artefact of its own.
+
+    ``None``: each has to be thought about by itself.
+    """
     change = straight(flow, states[0], attempt, attempt.ended) if window else None
-    if change is not None:
-        return again(change, artefacts)
-    made = [attempt._replace(artefact=artefact) for artefact in artefacts]
-    return [settle(flow, state, one, one.ended, 0.0, window) for state, one in zip(states, made, strict=True)]
+    return None if change is None else alike(states, change, artefacts)
 
 
 def _weighed(flow: Definition, state: ItemState, attempt: AttemptRow, now: int, chance: float, window: int) -> Transition:

@@ -6,11 +6,11 @@ together for it costs three times as much (``make bench``, W2): so what is not p
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from treadle.definition import Definition, StageDefinition
 from treadle.event import EventKind
-from treadle.state import AttemptRow, Ended, EventRow, ItemPhase, ItemState, Rest, StageRow, StageState, Transition, Unit
+from treadle.state import Alike, AttemptRow, Ended, EventRow, ItemPhase, ItemState, Rest, StageRow, StageState, Transition, Unit
 
 _RUNNING, _COMPLETED, _ENDED = StageState.RUNNING, StageState.COMPLETED, Ended.COMPLETED
 _FINISHED = frozenset({StageState.COMPLETED, StageState.SKIPPED})
@@ -36,11 +36,12 @@ def is_untouched(state: ItemState) -> bool:
     return not (state.stages or state.reviews)
 
 
-def open_all(flow: Definition, states: Iterable[ItemState], opening: Transition) -> None:
-    """What ``count`` and ``apply`` make of items that nothing has happened to, when they begin."""
+def open_all(flow: Definition, states: Sequence[ItemState], opening: Transition) -> Alike:
+    """Items that nothing has happened to begin; they stand as ``count`` and ``apply`` would leave them."""
     rows, running = {row.stage: row for row in opening.stages}, len(opening.starts)
     for state in states:
         state.unmet, state.stages, state.running = dict(flow.needed), rows.copy(), running
+    return Alike(states, opening)
 
 
 def straight(flow: Definition, state: ItemState, attempt: AttemptRow, now: int) -> Transition | None:
@@ -68,13 +69,25 @@ def straight(flow: Definition, state: ItemState, attempt: AttemptRow, now: int) 
     return Transition(now, stages, (), (), told, _ENDED_WELL)
 
 
-def again(change: Transition, artefacts: Iterable[str]) -> list[Transition]:
-    """What ``straight`` said of one item, for others that stand as it did and made these."""
-    (done, *started), at, others = change.stages, change[:1], change[2:]
+def alike(states: Sequence[ItemState], change: Transition, artefacts: Iterable[str]) -> Alike:
+    """What ``straight`` said of one item, for all that stand as it did and have made these."""
+    done = change.stages[0]
     before, after = done[:_ARTEFACT], done[_ARTEFACT + 1 :]
-    return [
-        _tuple(Transition, (*at, (_tuple(StageRow, (*before, artefact, *after)), *started), *others)) for artefact in artefacts
-    ]
+    return Alike(states, change, [_tuple(StageRow, (*before, artefact, *after)) for artefact in artefacts])
+
+
+def apply_alike(flow: Definition, made: Alike) -> None:
+    """``apply`` to each what ``alike`` said of it."""
+    (done, *started), starts = made.change.stages, len(made.change.starts)
+    name, feeds = done.stage, flow.stages[done.stage].feeds
+    for state, row in zip(made.states, made.first, strict=True):
+        rows = state.stages
+        rows[name] = row
+        for other in started:
+            rows[other.stage] = other
+        for feed in feeds:
+            state.unmet[feed] -= 1
+        state.running += starts - 1
 
 
 def _started(stage: StageDefinition, now: int) -> StageRow:

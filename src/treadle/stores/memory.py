@@ -12,14 +12,16 @@ from typing import Self
 from treadle.artefact import parse, refer
 from treadle.clock import now_us
 from treadle.definition import Definition
-from treadle.errors import ItemNotFound, LeaseLost, StoreError
+from treadle.errors import ItemNotFound, LeaseLost, StoreError, TreadleError
 from treadle.event import EventKind, WorkflowEvent
 from treadle.state import (
+    Alike,
     AttemptRow,
     EventRow,
     ItemPhase,
     ItemState,
     Mode,
+    Rest,
     ReviewRow,
     StageRow,
     StageState,
@@ -101,6 +103,22 @@ class _Storage:
             self._ids += islice(self.records, len(self._ids), None)
             self._ids.sort()
         return self._ids
+
+    def held(self, state: ItemState) -> Record | None:
+        """The item as it is stored, while the claim of ``state`` holds."""
+        record = self.records.get(state.id)
+        # An item that was pruned, and has come again, is another one.
+        if record is None or record.fence != state.fence or record.worker is None or record.key != state.key:
+            return None
+        return record
+
+    def give_back(self, records: Sequence[Record], rest: Rest, revised: Sequence[Record]) -> None:
+        """Whoever held these has done what can be done; of them, what somebody revised meanwhile is due at once."""
+        for record in records:
+            record.worker = record.lost = None
+        self.claims.rest(records, rest)
+        if revised:
+            self.claims.rest(revised, rest._replace(wake=now_us()))
 
     def make(self, item_id: str, now: int) -> Record:
         """An item that was not known."""
@@ -188,22 +206,28 @@ class MemoryStateStore(StateStore):
         return self._storage.shape
 
     async def add(self, items: Sequence[NewItem], arrival: Transition) -> list[str]:
-        storage, conflicts = self._storage, []
-        for item in items:
-            record = storage.records.get(item.id)
+        storage, rest = self._storage, arrival.rest
+        conflicts: list[str] = []
+        come: list[Record] = []
+        due: dict[int, list[Record]] = defaultdict(list)
+        for identity, payload, priority in items:
+            record = storage.records.get(identity)
             if record is None:
-                record = storage.make(item.id, arrival.at)
-            if record.payload is None:
-                record.payload, record.urgency = item.payload, item.priority
-                storage.census.changed.add(record)
-                rest = arrival.rest
-                # What was cancelled before it came does not move either.
-                if rest is not None and record.phase is not ItemPhase.CANCELLED:
-                    own = item.priority
-                    storage.claims.rest(record, rest._replace(priority=rest.priority + own) if own else rest)
-                storage.journal.tell(item.id, arrival.at, arrival.events)
-            elif record.payload != item.payload and json.loads(record.payload) != json.loads(item.payload):
-                conflicts.append(item.id)
+                record = storage.make(identity, arrival.at)
+            elif record.payload is not None:
+                if record.payload != payload and json.loads(record.payload) != json.loads(payload):
+                    conflicts.append(identity)
+                continue
+            record.payload, record.urgency = payload, priority
+            come.append(record)
+            # What was cancelled before it came does not move either.
+            if record.phase is not ItemPhase.CANCELLED:
+                due[priority].append(record)
+        if rest is not None:
+            for urgency, some in due.items():
+                storage.claims.rest(some, rest._replace(priority=rest.priority + urgency))
+        storage.census.changed.update(come)
+        storage.journal.tell_alike([record.id for record in come], arrival.at, arrival.events)
         return conflicts
 
     async def enlist(self, worker: WorkerIdentity) -> int:
@@ -260,23 +284,51 @@ class MemoryStateStore(StateStore):
         return storage.claims.take_due(worker, limit, now)
 
     async def revised(self, worker: int) -> dict[str, int]:
-        records = self._storage.records.values()
-        return {record.id: record.news for record in records if record.worker == worker and record.news}
+        return self._storage.claims.news(worker)
 
     def commit(self, state: ItemState, change: Transition) -> Awaitable[None]:
-        record = self._storage.records.get(state.id)
-        if record is not None and record.key != state.key:
-            record = None  # The item was pruned, and has come again: that is another one.
-        if record is None or record.worker is None or record.fence != state.fence:
-            if record is not None:
-                self._write(record, refused(state, change))
-            raise LeaseLost(no_longer_held(state.id))
+        record = self._storage.held(state)
+        if record is None:
+            raise self._refusal(state, change)
         self._write(record, change)
-        rest = change.rest
-        if rest is not None:
-            record.worker = record.lost = None
-            self._storage.claims.rest(record, rest if record.news == state.news else rest._replace(wake=now_us()))
+        if change.rest is not None:
+            self._storage.give_back([record], change.rest, [] if record.news == state.news else [record])
         return DONE
+
+    async def commit_alike(self, changes: Alike) -> list[TreadleError | None]:
+        storage, (states, change, first) = self._storage, changes
+        if change.cleared or change.subtasks or change.attempts or change.reviews:
+            return await super().commit_alike(changes)
+        rows = change.stages[bool(first) :]
+        refusals: list[TreadleError | None] = [None] * len(states)
+        written: list[Record] = []
+        revised: list[Record] = []
+        for place, state in enumerate(states):
+            if (record := storage.held(state)) is None:
+                refusals[place] = self._refusal(state, change)
+                continue
+            if first:
+                record.stages[first[place].stage] = first[place]
+            for row in rows:
+                record.stages[row.stage] = row
+            written.append(record)
+            if record.news != state.news:
+                revised.append(record)
+        if change.rest is not None:
+            storage.give_back(written, change.rest, revised)
+        if change.rest is None or revised or storage.shape is None or None in [record.payload for record in written]:
+            storage.census.changed.update(written)
+        else:
+            storage.census.alike(written, storage.shape.stages)
+        storage.journal.tell_alike([record.id for record in written], change.at, change.events)
+        return refusals
+
+    def _refusal(self, state: ItemState, change: Transition) -> LeaseLost:
+        """What is told of a change under a claim that is no more."""
+        record = self._storage.records.get(state.id)
+        if record is not None and record.key == state.key:
+            self._write(record, refused(state, change))
+        return LeaseLost(no_longer_held(state.id))
 
     def _write(self, record: Record, change: Transition) -> None:
         storage = self._storage
@@ -311,12 +363,12 @@ class MemoryStateStore(StateStore):
         if record is None:
             record = self._storage.make(item_id, made.at)
         self._write(record, made)
-        record.news += 1
+        self._storage.claims.revised(record)
         if made.revokes:
             record.worker = None
             record.fence += 1
         if made.rest is not None and record.worker is None:
-            self._storage.claims.rest(record, made.rest)
+            self._storage.claims.rest([record], made.rest)
 
     async def load(self, item_id: str, *, stage: str | None = None) -> ItemState | None:
         record = self._storage.records.get(item_id)

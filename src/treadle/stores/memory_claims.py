@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from heapq import heappop, heappush
 from itertools import chain
 
@@ -25,18 +25,19 @@ class _Turns:
     def __iter__(self) -> Iterator[_Turn]:
         return chain(self._line, self._others)
 
-    def put(self, turn: _Turn) -> None:
-        if not self._line or self._line[-1] < turn:
-            self._line.append(turn)
+    def put(self, turns: list[_Turn]) -> None:
+        turns.sort()
+        if turns and (not self._line or self._line[-1] < turns[0]):
+            self._line.extend(turns)
         else:
-            heappush(self._others, turn)
+            for turn in turns:
+                heappush(self._others, turn)
 
-    def take(self) -> _Turn | None:
-        """The first of them, if there is any."""
+    def taken(self) -> Iterator[_Turn]:
+        """The first of them, one after the other, until there are none or nobody asks for more."""
         line, others = self._line, self._others
-        if others and (not line or others[0] < line[0]):
-            return heappop(others)
-        return line.popleft() if line else None
+        while line or others:
+            yield heappop(others) if others and (not line or others[0] < line[0]) else line.popleft()
 
 
 class Claims:
@@ -47,26 +48,42 @@ class Claims:
         self._turns = _Turns()
         self._expiries: list[tuple[int, str]] = []
         """A heap of time and id."""
+        self._revised: set[Record] = set()
+        """Items that were revised before or while they were held, and some that nobody holds any more."""
 
     def wake(self, record: Record, wake: int) -> None:
         """The item is due then."""
         record.wake = wake
-        self._turns.put((-record.priority, wake, record.key, record.id))
+        self._turns.put([(-record.priority, wake, record.key, record.id)])
 
-    def rest(self, record: Record, rest: Rest) -> None:
-        """Nobody moves the item any more; it is due again as its rest says."""
-        record.phase, wake, record.priority, expiry = rest
-        record.wake, record.expiry = wake, expiry
+    def rest(self, records: Sequence[Record], rest: Rest) -> None:
+        """Nobody moves these items any more; they are due again as their rest says."""
+        phase, wake, priority, expiry = rest
+        for record in records:
+            record.phase, record.wake, record.priority, record.expiry = phase, wake, priority, expiry
         if wake is not None:
-            self._turns.put((-record.priority, wake, record.key, record.id))
+            self._turns.put([(-priority, wake, record.key, record.id) for record in records])
         if expiry is not None:
-            heappush(self._expiries, (expiry, record.id))
+            for record in records:
+                heappush(self._expiries, (expiry, record.id))
 
     def take(self, record: Record, worker: int) -> ItemState:
         """The item is this worker's from now on."""
         record.worker, record.wake = worker, None
         record.fence += 1
+        if record.news:
+            self._revised.add(record)
         return record.copy()
+
+    def revised(self, record: Record) -> None:
+        """Somebody other than its holder has changed the item."""
+        record.news += 1
+        self._revised.add(record)
+
+    def news(self, worker: int) -> dict[str, int]:
+        """Of the items that this worker holds and others have revised."""
+        self._revised = {record for record in self._revised if record.worker is not None}
+        return {record.id: record.news for record in self._revised if record.worker == worker}
 
     def take_due(self, worker: int, limit: int, now: int) -> Claimed:
         """Up to so many items that are due are this worker's from now on."""
@@ -78,14 +95,16 @@ class Claims:
         turns, records = self._turns, self._records
         taken: list[ItemState] = []
         later: list[_Turn] = []
-        while len(taken) < limit and (turn := turns.take()) is not None:
-            record = records.get(turn[3])
-            if record is None or record.worker is not None or record.wake != turn[1]:
+        for turn in turns.taken() if limit > 0 else ():
+            _, wake, _, item_id = turn
+            record = records.get(item_id)
+            if record is None or record.worker is not None or record.wake != wake:
                 continue
-            if turn[1] > now:
+            if wake > now:
                 later.append(turn)
-            else:
-                taken.append(self.take(record, worker))
-        for turn in later:
-            turns.put(turn)
+                continue
+            taken.append(self.take(record, worker))
+            if len(taken) == limit:
+                break
+        turns.put(later)
         return Claimed(taken, min((turn[1] for turn in turns), default=None) if len(taken) < limit else now)

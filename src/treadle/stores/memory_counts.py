@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Sequence
 
 from treadle.state import ItemPhase, StageState
 from treadle.store import Counts
@@ -26,19 +26,17 @@ class Census:
         if record.group is not None:
             record.group.size -= 1
 
-    def counts(self, stages: Iterable[str]) -> Counts:
+    def alike(self, records: Sequence[Record], stages: Collection[str]) -> None:
+        """These items, whose content is known, stand as the first of them does: to count them now is to look at one."""
+        if records:
+            self.changed.difference_update(records)
+            self._move(records, self._group(records[0], stages))
+
+    def counts(self, stages: Collection[str]) -> Counts:
         """By phase and by stage and state, of the items whose content is known."""
         by_stage: dict[str, Counter[StageState]] = {name: Counter() for name in stages}
         for record in self.changed:
-            if record.group is not None:
-                record.group.size -= 1
-            if record.payload is not None:
-                rows = record.stages
-                standing = record.phase, tuple([rows[name].state if name in rows else _PENDING for name in by_stage])
-                if (group := self._groups.get(standing)) is None:
-                    group = self._groups[standing] = Group()
-                group.size += 1
-                record.group = group
+            self._move((record,), self._group(record, stages) if record.payload is not None else None)
         self.changed.clear()
         self._groups = {standing: group for standing, group in self._groups.items() if group.size}
         phases: Counter[ItemPhase] = Counter()
@@ -47,3 +45,19 @@ class Census:
             for counter, state in zip(by_stage.values(), states, strict=True):
                 counter[state] += group.size
         return Counts(phases, by_stage)
+
+    def _group(self, record: Record, stages: Collection[str]) -> Group:
+        rows = record.stages
+        standing = record.phase, tuple([rows[name].state if name in rows else _PENDING for name in stages])
+        if (group := self._groups.get(standing)) is None:
+            group = self._groups[standing] = Group()
+        return group
+
+    @staticmethod
+    def _move(records: Sequence[Record], group: Group | None) -> None:
+        for record in records:
+            if record.group is not None:
+                record.group.size -= 1
+            record.group = group
+        if group is not None:
+            group.size += len(records)

@@ -10,6 +10,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from itertools import chain, repeat
 from typing import NamedTuple
 
 from treadle.state import EventRow
@@ -34,14 +35,8 @@ class MemoryJournal:
         self._items: list[str] = []
         self._times = array("q")
         self._rows: list[EventRow] = []
-        self._told: tuple[int, Sequence[EventRow]] = (0, ())
-        """What was told last, and when."""
-        self._also: list[str] = []
-        """Items of which just that was told too, one after the other: their columns are written together, when somebody looks or
-        something else is told. Of what happens to many items at once that is most (``make bench``, W6)."""
 
     def __len__(self) -> int:
-        self._catch_up()
         return len(self._rows)
 
     def __getitem__(self, place: int) -> Told:
@@ -52,13 +47,6 @@ class MemoryJournal:
 
     def tell(self, item_id: str, at: int, rows: Sequence[EventRow]) -> None:
         """Add what happened to an item; ``rows`` may not change any more."""
-        last_at, last_rows = self._told
-        if rows is last_rows and at == last_at:
-            self._also.append(item_id)
-            return
-        if self._also:
-            self._catch_up()
-        self._told = at, rows
         for row in rows:
             self._last += 1
             self._cursors.append(self._last)
@@ -66,19 +54,17 @@ class MemoryJournal:
             self._times.append(at)
             self._rows.append(row)
 
-    def _catch_up(self) -> None:
-        (at, rows), items = self._told, self._also
+    def tell_alike(self, items: Sequence[str], at: int, rows: Sequence[EventRow]) -> None:
+        """``tell`` the same of each of these items, one after the other."""
         count = len(items) * len(rows)
         self._cursors.extend(range(self._last + 1, self._last + 1 + count))
-        self._items += [item_id for item_id in items for _ in rows]
+        self._items += chain.from_iterable(zip(*repeat(items, len(rows)), strict=True))
         self._times.extend(array("q", [at]) * count)
         self._rows += [*rows] * len(items)
         self._last += count
-        items.clear()
 
     def place_after(self, cursor: int) -> int:
         """Where the first event behind the cursor is."""
-        self._catch_up()
         return bisect_right(self._cursors, cursor)
 
     def places(self, begin: int, item_id: str | None) -> Iterator[int]:

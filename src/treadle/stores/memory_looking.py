@@ -10,61 +10,62 @@ from treadle.event import WorkflowEvent
 from treadle.state import EventRow, ItemPhase, ItemState, StageRow, StageState, SubtaskBoard
 from treadle.store import Children, EventFilter, Filter, Journal, Listing, Tallied
 from treadle.stores.memory_journal import MemoryJournal
+from treadle.stores.memory_record import Record
 from treadle.stores.shared import bare_child, bare_row, lowered, workflow_event
 
 LOOK = 20_000
 """A page looks at no more items, or events, than this."""
 
 
-def matches(state: ItemState, wanted: Filter) -> bool:
+def matches(record: Record, wanted: Filter) -> bool:
     """Whether the filter finds the item."""
-    if wanted.prefix is not None and not state.id.startswith(wanted.prefix):
+    if wanted.prefix is not None and not record.id.startswith(wanted.prefix):
         return False
-    if wanted.phase is not None and (state.phase is not wanted.phase or state.payload is None):
+    if wanted.phase is not None and (record.phase is not wanted.phase or record.payload is None):
         return False
-    if not (_says(state, wanted.text) and _stands(state, wanted)):
+    if not (_says(record, wanted.text) and _stands(record, wanted)):
         return False
-    changed = max((row.updated for row in state.stages.values()), default=state.added)
+    changed = max((row.updated for row in record.stages.values()), default=record.added)
     is_later = wanted.changed_after is None or changed >= wanted.changed_after
     return is_later and (wanted.changed_before is None or changed < wanted.changed_before)
 
 
-def _stands(state: ItemState, wanted: Filter) -> bool:
+def _stands(record: Record, wanted: Filter) -> bool:
     if wanted.stage is not None:
-        row = state.stages.get(wanted.stage)
-        stands = row.state if row is not None else StageState.PENDING if state.payload is not None else None
+        row = record.stages.get(wanted.stage)
+        stands = row.state if row is not None else StageState.PENDING if record.payload is not None else None
         return stands is not None and wanted.state in (None, stands)
-    return wanted.state is None or any(row.state is wanted.state for row in state.stages.values())
+    return wanted.state is None or any(row.state is wanted.state for row in record.stages.values())
 
 
-def _says(state: ItemState, text: str | None) -> bool:
+def _says(record: Record, text: str | None) -> bool:
     if text is None:
         return True
-    open_rows = state.stages.values() if state.phase is not ItemPhase.COMPLETED else ()
-    told = [state.id, *(row.error for row in open_rows if row.error is not None)]
+    open_rows = record.stages.values() if record.phase is not ItemPhase.COMPLETED else ()
+    told = [record.id, *(row.error for row in open_rows if row.error is not None)]
     return any(lowered(text) in lowered(line) for line in told)
 
 
-def _bare(state: ItemState) -> ItemState:
-    payload = None if state.payload is None else ""
-    bare = ItemState(state.id, payload, key=state.key, phase=state.phase, added=state.added)
-    bare.stages = {name: bare_row(row) for name, row in state.stages.items()}
+def _bare(record: Record) -> ItemState:
+    payload = None if record.payload is None else ""
+    bare = ItemState(record.id, payload, key=record.key, phase=record.phase, added=record.added)
+    bare.stages = {name: bare_row(row) for name, row in record.stages.items()}
     return bare
 
 
 def listing(
-    ids: Sequence[str], state_of: Callable[[str], ItemState], wanted: Filter, after: str | None, limit: int, *, backwards: bool
+    ids: Sequence[str], record_of: Callable[[str], Record], wanted: Filter, after: str | None, limit: int, *, backwards: bool
 ) -> Listing:
     """A page of the sorted ids."""
     before = range((len(ids) if after is None else bisect_left(ids, after)) - 1, -1, -1)
     places = before if backwards else range(0 if after is None else bisect_right(ids, after), len(ids))
     found: list[ItemState] = []
     for looked, place in enumerate(places, 1):
-        state = state_of(ids[place])
-        if matches(state, wanted):
-            found.append(_bare(state))
+        record = record_of(ids[place])
+        if matches(record, wanted):
+            found.append(_bare(record))
         if len(found) == limit or looked == LOOK:
-            return Listing(found, state.id if looked < len(places) else None)
+            return Listing(found, record.id if looked < len(places) else None)
     return Listing(found, None)
 
 
@@ -75,10 +76,10 @@ def children(board: SubtaskBoard, after: int, limit: int, state: StageState | No
 
 
 def recent(
-    items: Sequence[ItemState], events: MemoryJournal, wanted: StageState, limit: int, stage: str | None
+    items: Sequence[Record], events: MemoryJournal, wanted: StageState, limit: int, stage: str | None
 ) -> list[tuple[str, StageRow]]:
     """Rows of that state, those of the journal's end or of the last items first."""
-    order: dict[str, ItemState] = {state.id: state for state in reversed(items)}
+    order: dict[str, Record] = {state.id: state for state in reversed(items)}
     if wanted is StageState.COMPLETED:
         told = dict.fromkeys(event.item_id for event in events.newest(LOOK))
         order = {identity: order[identity] for identity in told if identity in order} | order

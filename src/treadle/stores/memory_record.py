@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from treadle.state import ItemState, SubtaskBoard
+from treadle.state import ItemPhase, ItemState, ReviewRow, StageRow, SubtaskBoard
 
 
 class Group:
@@ -14,14 +14,43 @@ class Group:
         self.size: int = 0
 
 
-class Record(ItemState):
-    """An item's rows as they are stored, and who has it."""
+class Record:
+    """An item's rows as they are stored, and who has it; the fields that it shares with ``ItemState`` mean the same."""
 
-    __slots__ = ("expiry", "group", "wake", "worker")
+    __slots__ = (
+        "added",
+        "boards",
+        "expiry",
+        "fence",
+        "group",
+        "id",
+        "key",
+        "lost",
+        "news",
+        "payload",
+        "phase",
+        "priority",
+        "reviews",
+        "stages",
+        "urgency",
+        "wake",
+        "worker",
+    )
 
     def __init__(self, item_id: str, key: int, added: int) -> None:
-        super().__init__(item_id, None, key)
-        self.added = added
+        self.id: str = item_id
+        self.payload: str | None = None
+        self.key: int = key
+        self.fence: int = 0
+        self.news: int = 0
+        self.phase: ItemPhase = ItemPhase.PENDING
+        self.priority: int = 0
+        self.urgency: int = 0
+        self.added: int = added
+        self.lost: str | None = None
+        self.stages: dict[str, StageRow] = {}
+        self.boards: dict[str, SubtaskBoard] = {}
+        self.reviews: dict[str, ReviewRow] = {}
         self.worker: int | None = None
         """Who holds it."""
         self.wake: int | None = None

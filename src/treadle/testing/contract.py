@@ -15,9 +15,10 @@ from treadle.testing.contract_claiming import ClaimingContract
 from treadle.testing.contract_keeping import KeepingContract
 from treadle.testing.contract_looking import LookingContract
 from treadle.testing.contract_moving import MovingContract
+from treadle.testing.contract_together import TogetherContract
 
 
-class StateStoreContract(MovingContract, ClaimingContract, LookingContract, KeepingContract):
+class StateStoreContract(MovingContract, TogetherContract, ClaimingContract, LookingContract, KeepingContract):
     """Subclass it with a fixture ``store`` that gives an open, empty store.
 
     Example:

@@ -11,12 +11,11 @@ from treadle.clock import now_us
 from treadle.errors import ItemNotFound, LeaseLost
 from treadle.event import EventKind
 from treadle.state import (
-    AttemptRow,
-    Change,
     Ended,
     ItemPhase,
     ItemState,
     Mode,
+    Rest,
     StageState,
     StageStatus,
     SubTaskStatus,
@@ -88,52 +87,6 @@ class MovingContract:
         assert (added.kind, late.kind, late.stage) == (EventKind.ITEM_ADDED, EventKind.COMMIT_REFUSED, change.events[0].stage)
         assert late.data == {"fence": old.fence, "refused": [event.kind for event in change.events]}
 
-    async def test_changes_that_are_committed_together_are_each_as_if_alone(self, store: StateStore) -> None:
-        old = await held(store, "x", "y", "z")
-        await store.revise("y", lambda found: decide.cancel(FLOW, found, "enough", now_us()))
-        for step in range(2):
-            changes = []
-            for state in old:
-                unit = ("a", None)
-                made = AttemptRow("a", None, 1, now_us(), now_us(), Ended.COMPLETED, artefact=f'"{state.id}"')
-                change = decide.settle(FLOW, state, made, now_us(), 0.0, 10) if step else decide.begin(FLOW, state, now_us(), 10)
-                assert change.starts == [unit] if step == 0 else change.starts == [("b", None)]
-                decide.apply(FLOW, state, change)
-                changes.append((state, change))
-            first, second, third = await store.commit_all(changes)
-            assert (first, third) == (None, None)
-            assert isinstance(second, LeaseLost)
-            assert "'y'" in str(second)
-        assert await store.commit_all([]) == []
-        for identity, artefact in (("x", '"x"'), ("z", '"z"')):
-            found = await store.load(identity)
-            assert found is not None
-            assert (found.stages["a"].state, found.stages["a"].artefact) == (StageState.COMPLETED, artefact)
-        told = [event.kind.value for event in await store.events(0, 100, "y")]
-        assert told.count("commit_refused") == 2
-        (alone,) = await store.commit_all([(old[0], Transition(now_us()))])
-        assert alone is None
-
-    async def test_what_is_committed_together_is_told_in_its_order(self, store: StateStore) -> None:
-        (state,) = await held(store, "x")
-
-        def ended(stage: str) -> Change:
-            made = AttemptRow(stage, None, 1, now_us(), now_us(), Ended.COMPLETED)
-            change = decide.settle(FLOW, state, made, now_us(), 0.0, 10)
-            decide.apply(FLOW, state, change)
-            return state, change
-
-        begun = decide.begin(FLOW, state, now_us(), 10)
-        decide.apply(FLOW, state, begun)
-        await store.commit(state, begun)
-        await store.load("x")  # whoever looks sees the start, which is stored by now
-        assert await store.commit_all([ended("a"), ended("b")]) == [None, None]
-        told = [(event.kind.value, event.stage) for event in await store.events(0, 100, "x")]
-        assert told[1:] == [
-            ("stage_started", "a"), ("stage_completed", "a"), ("stage_started", "b"), ("stage_completed", "b"),
-            ("workflow_completed", None),
-        ]  # fmt: skip
-
     async def test_a_late_change_takes_nothing_from_what_a_newer_claim_began(self, store: StateStore) -> None:
         (old,) = await held(store, "x")
         late = decide.begin(FLOW, old, now_us(), 10)
@@ -151,22 +104,21 @@ class MovingContract:
         assert found.stages["a"].state is StageState.RUNNING
         assert [event.kind for event in await store.events(0, 100, "x")].count(EventKind.STAGE_STARTED) == 1
 
-    async def test_nothing_follows_the_change_that_gives_an_item_back(self, store: StateStore) -> None:
-        for state in await held(store, "together", "apart"):
-            begun = decide.begin(FLOW, state, now_us(), 10)
-            decide.apply(FLOW, state, begun)
-            made = AttemptRow("a", None, 1, now_us(), now_us(), Ended.COMPLETED)
-            given_back = decide.settle(FLOW, state, made, now_us(), 0.0, 0)
-            assert given_back.rest is not None
-            changes = [(state, begun), (state, given_back), (state, given_back)]
-            if state.id == "together":
-                first, second, third = await store.commit_all(changes)
-            else:
-                first, second, third = [(await store.commit_all([change]))[0] for change in changes]
-            assert (first, second) == (None, None)
-            assert isinstance(third, LeaseLost)
-            kinds = [event.kind for event in await store.events(0, 100, state.id)]
-            assert kinds.count(EventKind.STAGE_COMPLETED) == 1
+    async def test_a_holder_is_told_of_what_was_revised_at_any_time(self, store: StateStore) -> None:
+        await store.bind(FLOW)
+        await store.add([NewItem(name, "{}") for name in ("before", "meanwhile", "never")], decide.arrive(FLOW, now_us()))
+        await store.revise("before", lambda _: Transition(now_us()))
+        worker, other = await store.enlist(ME), await store.enlist(ME)
+        states = {state.id: state for state in (await store.claim(worker, 10, now_us(), is_dead=alive)).items}
+        for _ in range(2):
+            await store.revise("meanwhile", lambda _: Transition(now_us()))
+        assert states["before"].news == 1
+        assert await store.revised(worker) == {"before": 1, "meanwhile": 2}
+        assert await store.revised(other) == {}
+        await store.commit(states["meanwhile"], Transition(now_us(), rest=Rest(ItemPhase.FAILED, None)))
+        assert await store.revised(worker) == {"before": 1}
+        assert len((await store.claim(other, 10, now_us(), is_dead=alive)).items) == 1
+        assert await store.revised(other) == {"meanwhile": 2}
 
     async def test_what_a_retired_worker_held_is_free(self, store: StateStore) -> None:
         await store.bind(FLOW)

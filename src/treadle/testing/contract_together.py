@@ -1,0 +1,170 @@
+"""What a store must do with changes of many items that are handed over together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from treadle import decide
+from treadle.clock import now_us
+from treadle.errors import LeaseLost, TreadleError
+from treadle.event import EventKind
+from treadle.state import Alike, AttemptRow, Change, Ended, ItemPhase, ItemState, Rest, StageState, StageStatus, Transition
+from treadle.store import NewItem, StateStore
+from treadle.testing.contract_acts import FLOW, ME, alive, held
+
+
+async def told(store: StateStore, item: str) -> list[tuple[str, str | None, int]]:
+    """What the journal tells of an item."""
+    return [(event.kind.value, event.stage, event.at.microsecond) for event in await store.events(0, 100, item)]
+
+
+def opened(states: Sequence[ItemState]) -> Alike:
+    """They begin, at the time 1."""
+    opening = decide.opening(FLOW, 1)
+    assert opening is not None
+    return decide.open_all(FLOW, states, opening)
+
+
+def ended(states: Sequence[ItemState], stage: str, at: int) -> Alike:
+    """A stage of each of them has made something."""
+    attempt = AttemptRow(stage, None, 1, at - 1, at, Ended.COMPLETED, "0")
+    said = decide.settle_alike(FLOW, states, attempt, [str(n) for n in range(len(states))], 10)
+    assert said is not None
+    decide.apply_alike(FLOW, said)
+    return said
+
+
+class TogetherContract:
+    """``commit_all`` and ``commit_alike``: quicker than one by one, and the same."""
+
+    async def test_changes_that_are_committed_together_are_each_as_if_alone(self, store: StateStore) -> None:
+        old = await held(store, "x", "y", "z")
+        await store.revise("y", lambda found: decide.cancel(FLOW, found, "enough", now_us()))
+        for step in range(2):
+            changes = []
+            for state in old:
+                unit = ("a", None)
+                made = AttemptRow("a", None, 1, now_us(), now_us(), Ended.COMPLETED, artefact=f'"{state.id}"')
+                change = decide.settle(FLOW, state, made, now_us(), 0.0, 10) if step else decide.begin(FLOW, state, now_us(), 10)
+                assert change.starts == [unit] if step == 0 else change.starts == [("b", None)]
+                decide.apply(FLOW, state, change)
+                changes.append((state, change))
+            first, second, third = await store.commit_all(changes)
+            assert (first, third) == (None, None)
+            assert isinstance(second, LeaseLost)
+            assert "'y'" in str(second)
+        assert await store.commit_all([]) == []
+        for identity, artefact in (("x", '"x"'), ("z", '"z"')):
+            found = await store.load(identity)
+            assert found is not None
+            assert (found.stages["a"].state, found.stages["a"].artefact) == (StageState.COMPLETED, artefact)
+        told = [event.kind.value for event in await store.events(0, 100, "y")]
+        assert told.count("commit_refused") == 2
+        (alone,) = await store.commit_all([(old[0], Transition(now_us()))])
+        assert alone is None
+
+    async def test_what_is_committed_together_is_told_in_its_order(self, store: StateStore) -> None:
+        (state,) = await held(store, "x")
+
+        def ended(stage: str) -> Change:
+            made = AttemptRow(stage, None, 1, now_us(), now_us(), Ended.COMPLETED)
+            change = decide.settle(FLOW, state, made, now_us(), 0.0, 10)
+            decide.apply(FLOW, state, change)
+            return state, change
+
+        begun = decide.begin(FLOW, state, now_us(), 10)
+        decide.apply(FLOW, state, begun)
+        await store.commit(state, begun)
+        await store.load("x")  # whoever looks sees the start, which is stored by now
+        assert await store.commit_all([ended("a"), ended("b")]) == [None, None]
+        told = [(event.kind.value, event.stage) for event in await store.events(0, 100, "x")]
+        assert told[1:] == [
+            ("stage_started", "a"), ("stage_completed", "a"), ("stage_started", "b"), ("stage_completed", "b"),
+            ("workflow_completed", None),
+        ]  # fmt: skip
+
+    async def test_nothing_follows_the_change_that_gives_an_item_back(self, store: StateStore) -> None:
+        for state in await held(store, "together", "apart"):
+            begun = decide.begin(FLOW, state, now_us(), 10)
+            decide.apply(FLOW, state, begun)
+            made = AttemptRow("a", None, 1, now_us(), now_us(), Ended.COMPLETED)
+            given_back = decide.settle(FLOW, state, made, now_us(), 0.0, 0)
+            assert given_back.rest is not None
+            changes = [(state, begun), (state, given_back), (state, given_back)]
+            if state.id == "together":
+                first, second, third = await store.commit_all(changes)
+            else:
+                first, second, third = [(await store.commit_all([change]))[0] for change in changes]
+            assert (first, second) == (None, None)
+            assert isinstance(third, LeaseLost)
+            kinds = [event.kind for event in await store.events(0, 100, state.id)]
+            assert kinds.count(EventKind.STAGE_COMPLETED) == 1
+
+    async def test_what_is_said_once_is_as_if_it_was_said_of_each(self, store: StateStore) -> None:
+        states = await held(store, *(f"{kind}-{n}" for kind in ("once", "each") for n in range(4)))
+        once, each = states[:4], states[4:]
+        for step in range(3):
+            said = [opened(some) if step == 0 else ended(some, "ab"[step - 1], step + 1) for some in (once, each)]
+            assert await store.commit_alike(said[0]) == [None] * 4
+            for change in said[1].changes():
+                assert await store.commit_all([change]) == [None]
+            if step == 1:  # somebody looks in between
+                assert (await store.counts()).stages["a"] == {StageState.COMPLETED: 8}
+        for n in range(4):
+            one, other = await store.load(f"once-{n}"), await store.load(f"each-{n}")
+            assert one is not None
+            assert other is not None
+            assert one.stages == other.stages
+            assert [one.stages[stage].artefact for stage in ("a", "b")] == [str(n)] * 2
+            assert (one.phase, one.fence, one.priority, one.lost) == (ItemPhase.COMPLETED, other.fence, other.priority, None)
+            assert await told(store, f"once-{n}") == await told(store, f"each-{n}")
+        counts = await store.counts()
+        assert (counts.phases, counts.stages["b"]) == ({ItemPhase.COMPLETED: 8}, {StageState.COMPLETED: 8})
+        assert [worker.holds for worker in await store.workers()] == [0]
+
+    async def test_who_lost_an_item_is_refused_what_is_said_once_of_it_and_others(self, store: StateStore) -> None:
+        states = await held(store, "x", "y", "z")
+        await store.revise("y", lambda found: decide.cancel(FLOW, found, "enough", now_us()))
+        for said in (opened(states), ended(states, "a", 2)):
+            first, second, third = await store.commit_alike(said)
+            assert (first, third) == (None, None)
+            assert isinstance(second, LeaseLost)
+            assert "'y'" in str(second)
+        for identity, artefact in (("x", "0"), ("z", "2")):
+            found = await store.load(identity)
+            assert found is not None
+            assert (found.stages["a"].artefact, found.stages["b"].state) == (artefact, StageState.RUNNING)
+        assert [event.kind for event in await store.events(0, 100, "y")].count(EventKind.COMMIT_REFUSED) == 2
+        lost = await store.load("y")
+        assert lost is not None
+        assert "a" not in lost.stages
+        assert (await store.counts()).phases == {ItemPhase.PENDING: 2, ItemPhase.CANCELLED: 1}
+
+    async def test_what_somebody_revised_is_due_at_once_of_those_that_rest_alike(self, store: StateStore) -> None:
+        states = await held(store, "x", "y", "z")
+        await store.revise("y", lambda _: Transition(now_us()))
+        far = now_us() + 3_600_000_000
+        none = [None] * 3
+        refusals: list[TreadleError | None] = await store.commit_alike(
+            Alike(states, Transition(now_us(), rest=Rest(ItemPhase.PENDING, far, 7)))
+        )
+        assert refusals == none
+        worker = await store.enlist(ME)
+        due = await store.claim(worker, 10, now_us(), is_dead=alive)
+        assert [(state.id, state.priority) for state in due.items] == [("y", 7)]
+        assert due.wake == far
+
+    async def test_items_that_rest_alike_are_counted_as_each_stands(self, store: StateStore) -> None:
+        await store.bind(FLOW)
+        await store.set_status("promised", "b", StageStatus.completed())
+        states = await held(store, "x", "y")
+        worker = (await store.workers())[0].number
+        (promised,) = (await store.claim(worker, 1, now_us(), is_dead=alive, only="promised")).items
+        failed = Transition(now_us(), rest=Rest(ItemPhase.FAILED, None))
+        assert await store.commit_alike(Alike(states, failed)) == [None] * 2
+        assert await store.commit_alike(Alike([promised], failed)) == [None]
+        assert await store.commit_alike(Alike([], failed)) == []
+        counts = await store.counts()
+        assert (counts.phases, counts.stages["b"]) == ({ItemPhase.FAILED: 2}, {StageState.PENDING: 2})
+        await store.add([NewItem("promised", "{}")], decide.arrive(FLOW, now_us()))
+        assert (await store.counts()).stages["b"] == {StageState.PENDING: 2, StageState.COMPLETED: 1}
