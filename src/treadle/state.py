@@ -383,8 +383,9 @@ class Alike(NamedTuple):
         change, first = self.change, self.first
         if not first:
             return ((state, change) for state in self.states)
-        others = change.stages[1:]
-        return ((state, change._replace(stages=(row, *others))) for state, row in zip(self.states, first, strict=True))
+        at, (_, *others), *more = change
+        made = ((at, (row, *others), *more) for row in first)
+        return zip(self.states, map(Transition._make, made), strict=True)
 
 
 class SubtaskBoard:
