@@ -35,7 +35,9 @@ class Observers:
 
     def changed(self, state: ItemState, change: Transition) -> None:
         """The change is durable."""
-        self.attempts += _ended(change.stages)
+        for row in change.stages:
+            if row.state is not _PENDING and row.state is not _RUNNING:
+                self.attempts += 1
         if change.subtasks:
             self.attempts += _ended(change.subtasks)
         for observer in self._observers:
@@ -61,8 +63,4 @@ class Observers:
 
 
 def _ended(rows: Sequence[StageRow] | Sequence[SubtaskRow]) -> int:
-    ended = 0
-    for row in rows:
-        if row.state is not _PENDING and row.state is not _RUNNING:
-            ended += 1
-    return ended
+    return sum(row.state is not _PENDING and row.state is not _RUNNING for row in rows)
