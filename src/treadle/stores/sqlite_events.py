@@ -51,23 +51,12 @@ _ROW = "e.cursor, e.at, coalesce(i.key, ''), e.kind, n.name, e.subtask, e.attemp
 _EVENTS = "events e LEFT JOIN items i ON i.id = e.item LEFT JOIN names n ON n.id = e.stage"
 
 
-def write_events(con: sqlite3.Connection, names: Names, told: Sequence[tuple[int, int, EventRow]]) -> None:
+def write_events(con: sqlite3.Connection, names: Names, told: Iterable[tuple[int, int, EventRow]]) -> None:
     """Write events with their times and the numbers of their items, in this order."""
-    said: dict[int, tuple[Any, ...]] = {}
-    rows: list[tuple[Any, ...]] = []
-    for at, key, event in told:
-        # Much of what happens to many items at once is the same event.
-        if (row := said.get(id(event))) is None:
-            row = said[id(event)] = _row(con, names, event)
-        rows.append((at, key, *row))
-    _PUT.write(con, rows)
-
-
-def _row(con: sqlite3.Connection, names: Names, event: EventRow) -> tuple[Any, ...]:
-    """The columns behind time and item."""
-    kind, name, subtask, attempt, data = event
-    stage = 0 if name is None else names.number(con, name)
-    return stage, KIND_CODE[kind], -1 if attempt is None else attempt, subtask or "", data or ""
+    _PUT.write(con, [
+        (at, key, 0 if name is None else names.number(con, name), KIND_CODE[kind], -1 if attempt is None else attempt, subtask or "", data or "")
+        for at, key, (kind, name, subtask, attempt, data) in told
+    ])  # fmt: skip
 
 
 def last_cursor(con: sqlite3.Connection) -> int:
