@@ -175,8 +175,8 @@ class _ThreadSource(Source):
     def _tell(self, event: asyncio.Event) -> None:
         try:
             self._loop.call_soon_threadsafe(event.set)
-        except RuntimeError:
-            self._closed = True  # The loop is closed: nobody reads any more.
+        except RuntimeError:  # The loop is closed: nobody reads any more.
+            self._closed, self._wanted = True, 0
 
     async def close(self) -> None:
         with self._changed:

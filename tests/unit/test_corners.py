@@ -40,7 +40,6 @@ from treadle.event import EventKind
 from treadle.fits import fits
 from treadle.membership import Heartbeat
 from treadle.presence import identity, is_gone
-from treadle.source import open_source
 from treadle.state import AttemptRow, Ended, ItemState
 from treadle.status import PipelineStatus, StageEntry, ago
 from treadle.store import NewItem
@@ -182,32 +181,6 @@ async def test_a_context_made_by_hand_needs_no_engine() -> None:
     await scan.before_execute({}, ctx)
     assert await scan.execute({}, ctx) == "scan"
     await scan.after_execute({}, ctx, "scan")
-
-
-async def test_a_source_in_a_thread_that_nobody_reads_any_more_ends() -> None:
-    reading, go = threading.Event(), threading.Event()
-
-    def slow() -> Any:
-        reading.set()
-        go.wait(20)
-        yield {"id": "late"}
-
-    def abandoned() -> None:
-        async def take() -> None:
-            source = open_source(slow())
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.01):
-                    await source.take(1)
-            assert reading.wait(20)
-
-        asyncio.run(take())
-
-    await asyncio.to_thread(abandoned)
-    go.set()
-    for thread in threading.enumerate():
-        if thread.name == "treadle-source":
-            await asyncio.to_thread(thread.join, 20)
-            assert not thread.is_alive()
 
 
 async def test_an_async_source_that_raises_keeps_what_it_gave(store: StateStore) -> None:
