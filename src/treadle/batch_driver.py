@@ -186,10 +186,11 @@ class BatchDriver(Holder):
         alike = self._alike(plain, artefacts, began, ended)
         if alike is None:
             others += [(state, self._completed(state, began, ended, one)) for state, one in zip(plain, artefacts, strict=True)]
-        following = [self._put_away(state, attempt) for state, attempt in others if not _is_small(attempt)]
-        following.append(
-            self._follow([(state, self._settled(state, attempt)) for state, attempt in others if _is_small(attempt)])
-        )
+        small = [(state, self._settled(state, attempt)) for state, attempt in others if _is_small(attempt)]
+        following = [
+            self._follow(small),
+            *(self._put_away(state, attempt) for state, attempt in others if not _is_small(attempt)),
+        ]
         if alike is not None:
             following.append(self._follow_alike(alike))
         for error in await asyncio.gather(*following, return_exceptions=True):
@@ -229,7 +230,7 @@ class BatchDriver(Holder):
             self._crew.leave([state.id for state in changes.states], self)
         await self._write_alike(changes)
         if changes.change.rest is None:
-            self._hand_on((state, changes.change) for state in changes.states)
+            self._hand_on(changes.changes())
 
     async def _follow(self, changes: Sequence[Change]) -> None:
         """Write what follows, and hand on the items that have more to do."""

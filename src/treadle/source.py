@@ -148,17 +148,18 @@ class _ThreadSource(Source):
         return found
 
     def _serve(self) -> None:
+        items, is_wanted = self._items, self._is_wanted()
         try:
-            if self._is_wanted():
-                for item in self._items:
-                    self._buffer.append(item)
-                    count = len(self._buffer)
-                    if count == 1:
-                        self._tell(self._some)
-                    if count >= self._wanted:
-                        self._tell(self._enough)
-                        if not self._is_wanted():
-                            break
+            while is_wanted:
+                self._buffer.append(next(items))
+                count = len(self._buffer)
+                if count == 1:
+                    self._tell(self._some)
+                if count >= self._wanted:
+                    self._tell(self._enough)
+                    is_wanted = self._is_wanted()
+        except StopIteration:
+            pass
         except BaseException as error:  # noqa: BLE001 - user code; told by ``failure``
             self.raised = error
         self._ended = True

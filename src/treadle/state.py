@@ -370,21 +370,22 @@ Change = tuple["ItemState", Transition]
 
 
 class Alike(NamedTuple):
-    """One change of several items that stand alike, said once: they differ in nothing but what each has made."""
+    """One change of several items, said once. Their rows are equal, here and as stored; they differ in what each has made now."""
 
     states: Sequence[ItemState]
+    """Each item once."""
     change: Transition
-    """Of each of them."""
-    first: Sequence[StageRow] = ()
-    """In the place of its first stage row the item's own, by place; without any, that one too is the same for all."""
+    """Of each of them, but for its first stage row where there are ``made``."""
+    made: Sequence[StageRow] = ()
+    """That row of each item, by place; without any, it too is the same for all."""
 
     def changes(self) -> Iterator[Change]:
         """The changes one by one."""
-        change, first = self.change, self.first
-        if not first:
+        change, rows = self.change, self.made
+        if not rows:
             return ((state, change) for state in self.states)
         at, (_, *others), *more = change
-        made = ((at, (row, *others), *more) for row in first)
+        made = ((at, (row, *others), *more) for row in rows)
         return zip(self.states, map(Transition._make, made), strict=True)
 
 

@@ -334,7 +334,7 @@ class StateStore(ABC):
         return await asyncio.shield(self._commit_each(changes))
 
     async def commit_alike(self, changes: Alike) -> list[TreadleError | None]:
-        """``commit_all`` for one change of many items. A store without a quicker way takes them one by one."""
+        """``commit_all`` for changes that are the same but for what each item has made. A store without a quicker way takes them one by one."""
         return await self.commit_all(list(changes.changes()))
 
     async def _commit_each(self, changes: Sequence[Change]) -> list[TreadleError | None]:

@@ -201,7 +201,7 @@ async def test_a_store_that_refuses_a_batch_ends_the_run_and_costs_nothing() -> 
     async with asyncio.timeout(20), Engine(waiting.flow, store) as engine:
         running = asyncio.create_task(engine.run(numbered(4), concurrency=4))
         await waiting.came.wait()
-        store.plan("commit_all", error=StoreUnavailable("no"))
+        store.plan("commit_alike", error=StoreUnavailable("no"))
         waiting.go()
         with pytest.raises(StoreUnavailable, match="no"):
             await running

@@ -76,11 +76,11 @@ def alike(states: Sequence[ItemState], change: Transition, artefacts: Iterable[s
     return Alike(states, change, [_tuple(StageRow, (*before, artefact, *after)) for artefact in artefacts])
 
 
-def apply_alike(flow: Definition, made: Alike) -> None:
-    """``apply`` to each what ``alike`` said of it."""
-    (done, *started), starts = made.change.stages, len(made.change.starts)
+def apply_alike(flow: Definition, said: Alike) -> None:
+    """``apply`` to each item what ``alike`` said of it; ``open_all`` has applied what it says."""
+    (done, *started), starts = said.change.stages, len(said.change.starts)
     name, feeds = done.stage, flow.stages[done.stage].feeds
-    for state, row in zip(made.states, made.first, strict=True):
+    for state, row in zip(said.states, said.made, strict=True):
         rows = state.stages
         rows[name] = row
         for other in started:

@@ -284,7 +284,7 @@ class MemoryStateStore(StateStore):
         return storage.claims.take_due(worker, limit, now)
 
     async def revised(self, worker: int) -> dict[str, int]:
-        return self._storage.claims.news(worker)
+        return self._storage.claims.revised(worker)
 
     def commit(self, state: ItemState, change: Transition) -> Awaitable[None]:
         record = self._storage.held(state)
@@ -296,10 +296,10 @@ class MemoryStateStore(StateStore):
         return DONE
 
     async def commit_alike(self, changes: Alike) -> list[TreadleError | None]:
-        storage, (states, change, first) = self._storage, changes
+        storage, (states, change, made) = self._storage, changes
         if change.cleared or change.subtasks or change.attempts or change.reviews:
             return await super().commit_alike(changes)
-        rows = change.stages[bool(first) :]
+        rows = change.stages[bool(made) :]
         refusals: list[TreadleError | None] = [None] * len(states)
         written: list[Record] = []
         revised: list[Record] = []
@@ -307,8 +307,8 @@ class MemoryStateStore(StateStore):
             if (record := storage.held(state)) is None:
                 refusals[place] = self._refusal(state, change)
                 continue
-            if first:
-                record.stages[first[place].stage] = first[place]
+            if made:
+                record.stages[made[place].stage] = made[place]
             for row in rows:
                 record.stages[row.stage] = row
             written.append(record)
@@ -316,10 +316,12 @@ class MemoryStateStore(StateStore):
                 revised.append(record)
         if change.rest is not None:
             storage.give_back(written, change.rest, revised)
-        if change.rest is None or revised or storage.shape is None or None in [record.payload for record in written]:
-            storage.census.changed.update(written)
-        else:
+        # Most that rest do so for good, and are counted while they are at hand. What was revised may stand otherwise than the others.
+        are_alike = not revised and None not in [record.payload for record in written]
+        if change.rest is not None and are_alike and storage.shape is not None:
             storage.census.alike(written, storage.shape.stages)
+        else:
+            storage.census.changed.update(written)
         storage.journal.tell_alike([record.id for record in written], change.at, change.events)
         return refusals
 
@@ -363,10 +365,7 @@ class MemoryStateStore(StateStore):
         if record is None:
             record = self._storage.make(item_id, made.at)
         self._write(record, made)
-        self._storage.claims.revised(record)
-        if made.revokes:
-            record.worker = None
-            record.fence += 1
+        self._storage.claims.revise(record, revokes=made.revokes)
         if made.rest is not None and record.worker is None:
             self._storage.claims.rest([record], made.rest)
 

@@ -48,11 +48,12 @@ class Claims:
         self._turns = _Turns()
         self._expiries: list[tuple[int, str]] = []
         """A heap of time and id."""
-        self._revised: set[Record] = set()
-        """Items that were revised before or while they were held, and some that nobody holds any more."""
+        self._revised: dict[Record, None] = {}
+        """Items that somebody holds and others have revised, before or since they were claimed."""
 
     def wake(self, record: Record, wake: int) -> None:
-        """The item is due then."""
+        """The item, which nobody holds, is due then."""
+        self._revised.pop(record, None)
         record.wake = wake
         self._turns.put([(-record.priority, wake, record.key, record.id)])
 
@@ -61,6 +62,9 @@ class Claims:
         phase, wake, priority, expiry = rest
         for record in records:
             record.phase, record.wake, record.priority, record.expiry = phase, wake, priority, expiry
+        if self._revised:
+            for record in records:
+                self._revised.pop(record, None)
         if wake is not None:
             self._turns.put([(-priority, wake, record.key, record.id) for record in records])
         if expiry is not None:
@@ -72,17 +76,22 @@ class Claims:
         record.worker, record.wake = worker, None
         record.fence += 1
         if record.news:
-            self._revised.add(record)
+            self._revised[record] = None
         return record.copy()
 
-    def revised(self, record: Record) -> None:
-        """Somebody other than its holder has changed the item."""
+    def revise(self, record: Record, *, revokes: bool) -> None:
+        """Somebody other than its holder has changed the item, and has taken it away if the change ``revokes``."""
         record.news += 1
-        self._revised.add(record)
+        if revokes:
+            record.worker = None
+            record.fence += 1
+        if record.worker is None:
+            self._revised.pop(record, None)
+        else:
+            self._revised[record] = None
 
-    def news(self, worker: int) -> dict[str, int]:
-        """Of the items that this worker holds and others have revised."""
-        self._revised = {record for record in self._revised if record.worker is not None}
+    def revised(self, worker: int) -> dict[str, int]:
+        """By the ids of the items that this worker holds, how often others have changed each that they have."""
         return {record.id: record.news for record in self._revised if record.worker == worker}
 
     def take_due(self, worker: int, limit: int, now: int) -> Claimed:

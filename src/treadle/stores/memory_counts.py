@@ -27,7 +27,7 @@ class Census:
             record.group.size -= 1
 
     def alike(self, records: Sequence[Record], stages: Collection[str]) -> None:
-        """These items, whose content is known, stand as the first of them does: to count them now is to look at one."""
+        """These items, whose content is known, stand as the first of them does, row by row: to count them now is to look at one."""
         if records:
             self.changed.difference_update(records)
             self._move(records, self._group(records[0], stages))
