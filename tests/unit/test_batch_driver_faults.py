@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import logging
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,6 +16,8 @@ from pydantic import BaseModel, field_validator
 
 from tests.unit.things import Item, held, numbered
 from treadle import Engine, MemoryStateStore, StateStore, StoreError, StoreUnavailable, Workflow, decide, open_store
+from treadle import engine as engine_module
+from treadle.event import EventKind
 from treadle.state import Alike, ItemState, StageState, Transition
 from treadle.testing.faults import FaultyStore
 
@@ -390,6 +393,38 @@ async def test_faults_of_commit_alike_happen(store: StateStore) -> None:
     async with asyncio.timeout(20), Engine(alone(), faulty) as engine:
         with pytest.raises(StoreUnavailable):
             await engine.run(numbered(4), concurrency=4)
+
+
+# who is told
+
+
+async def test_a_follower_hears_of_a_batch_at_once(store: StateStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "_FOLLOW", 300.0)
+    heard = asyncio.Event()
+
+    async def follow(engine: Engine) -> None:
+        ended = 0
+        async for event in engine.events(follow=True):
+            ended += event.kind is EventKind.STAGE_COMPLETED
+            if ended == 4:
+                heard.set()
+
+    async with asyncio.timeout(20), Engine(alone(), store) as engine:
+        following = asyncio.create_task(follow(engine))
+        await asyncio.sleep(0)
+        report = await engine.run(numbered(4), concurrency=4)
+        await heard.wait()
+        following.cancel()
+    assert report.stages_run == 4
+
+
+async def test_whoever_debugs_sees_what_each_item_of_a_batch_does(store: StateStore, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "treadle.driver")
+    async with asyncio.timeout(20), Engine(alone(), store) as engine:
+        await engine.run(numbered(4), concurrency=4)
+    told = [(record.__dict__.get("item"), record.__dict__.get("event")) for record in caplog.records]
+    for item in "0123":
+        assert [event for of, event in told if of == item] == ["stage_started", "stage_completed", "workflow_completed"]
 
 
 # what is left for the collector

@@ -9,6 +9,7 @@ import pytest
 from treadle import decide
 from treadle.clock import now_us
 from treadle.errors import LeaseLost
+from treadle.event import EventKind
 from treadle.outcome import ReviewData
 from treadle.state import ItemPhase, ItemState, Rest, StageState, StageStatus, Transition
 from treadle.store import Claimed, Filter, NewItem, StateStore
@@ -101,6 +102,7 @@ class ClaimingContract:
         assert new.fence == 1
         with pytest.raises(LeaseLost):
             await store.commit(old, Transition(now_us(), rest=Rest(ItemPhase.COMPLETED, None)))
+        assert [event.kind for event in await store.events(0, 100, "x")] == [EventKind.ITEM_ADDED]
         await store.commit(new, Transition(now_us()))
         assert (await store.counts()).phases == {ItemPhase.PENDING: 1}
 

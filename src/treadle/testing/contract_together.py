@@ -8,7 +8,21 @@ from treadle import decide
 from treadle.clock import now_us
 from treadle.errors import LeaseLost, TreadleError
 from treadle.event import EventKind
-from treadle.state import Alike, AttemptRow, Change, Ended, ItemPhase, ItemState, Rest, StageState, StageStatus, Transition
+from treadle.state import (
+    Alike,
+    AskedBy,
+    AttemptRow,
+    Change,
+    Ended,
+    ItemPhase,
+    ItemState,
+    Rest,
+    ReviewRow,
+    StageState,
+    StageStatus,
+    SubtaskRow,
+    Transition,
+)
 from treadle.store import NewItem, StateStore
 from treadle.testing.contract_acts import FLOW, ME, alive, held
 
@@ -153,6 +167,34 @@ class TogetherContract:
         due = await store.claim(worker, 10, now_us(), is_dead=alive)
         assert [(state.id, state.priority) for state in due.items] == [("y", 7)]
         assert due.wake == far
+
+    async def test_what_somebody_revised_is_counted_as_it_stands_when_others_rest_alike(self, store: StateStore) -> None:
+        states = await held(store, "x", "y", "z")
+        await store.set_status("z", "b", StageStatus.completed())
+        rest = Transition(now_us(), rest=Rest(ItemPhase.FAILED, None))
+        assert await store.commit_alike(Alike(states, rest)) == [None] * 3
+        counts = await store.counts()
+        assert counts.stages["b"] == {StageState.PENDING: 2, StageState.COMPLETED: 1}
+
+    async def test_everything_that_is_the_same_of_many_items_is_written_of_each(self, store: StateStore) -> None:
+        states = await held(store, "x", "y")
+        tried = AttemptRow("a", None, 1, 1, 2, Ended.FAILED, error="no", metrics='{"tokens":1}')
+        child = SubtaskRow("b", 0, "part", StageState.PENDING, 0, 2)
+        asked = ReviewRow("a", 1, AskedBy.GATE, 1, 2, '{"summary":"well?"}', "digest")
+        change = Transition(2, subtasks=[child], attempts=[tried], reviews=[asked])
+        assert await store.commit_alike(Alike(states, change)) == [None] * 2
+        for state in states:
+            found = await store.load(state.id)
+            assert found is not None
+            assert [row.name for row in found.boards["b"].rows] == ["part"]
+            assert found.reviews["a"].question == asked.question
+            assert [attempt.error for _, attempt in await store.attempts(state.id, "a")] == ["no"]
+        cleared = Transition(3, cleared=["b"])
+        assert await store.commit_alike(Alike(states, cleared)) == [None] * 2
+        for state in states:
+            found = await store.load(state.id)
+            assert found is not None
+            assert "b" not in found.boards
 
     async def test_items_that_rest_alike_are_counted_as_each_stands(self, store: StateStore) -> None:
         await store.bind(FLOW)
