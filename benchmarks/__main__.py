@@ -132,8 +132,8 @@ def one_round(folder: Path, count: int, seen: dict[str, list[float]]) -> None:
     seen["W2 in memory, stages/s"].append(5 * count / asyncio.run(in_memory(chain(), count, 1000)))
     for children in (1_000, 10_000):
         seen[f"W3 {children} subtasks, subtasks/s"].append(asyncio.run(fanned(folder / f"w3-{children}.db", children)))
-    seen["W6 batches of 256 in memory, items/s"].append(count / asyncio.run(in_memory(batched(), count, 2048)))
-    seen["W6 batches of 256 durable, items/s"].append(count / asyncio.run(durable(batched(), folder / "w6.db", count, 2048)))
+    seen["W6 batches of 256 in memory, items/s"].append(count / asyncio.run(in_memory(batched(), count, 1024)))
+    seen["W6 batches of 256 durable, items/s"].append(count / asyncio.run(durable(batched(), folder / "w6.db", count, 1024)))
 
 
 def watched(path: Path, count: int, seen: dict[str, list[float]]) -> None:

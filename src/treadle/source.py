@@ -18,11 +18,13 @@ _PATIENCE = 0.05
 
 
 def open_source(items: Iterable[Any] | AsyncIterable[Any]) -> Source:
-    """The right way to read ``items``."""
+    """The right way to read ``items``; raises ``TypeError`` if they cannot be read one by one."""
     if isinstance(items, AsyncIterable):
         return _AsyncSource(items)
     if isinstance(items, Sequence | set | frozenset):
         return _ReadySource(items)
+    if not hasattr(items, "__iter__") and not hasattr(items, "__getitem__"):
+        raise TypeError(f"items are read one by one from something iterable, which {type(items).__name__} is not")
     return _ThreadSource(items)
 
 
@@ -115,7 +117,7 @@ class _ThreadSource(Source):
 
     def __init__(self, items: Iterable[Any]) -> None:
         super().__init__()
-        self._items = iter(items)
+        self._items = items
         self._loop = asyncio.get_running_loop()
         self._changed = threading.Condition()
         self._wanted = 0
@@ -148,18 +150,17 @@ class _ThreadSource(Source):
         return found
 
     def _serve(self) -> None:
-        items, is_wanted = self._items, self._is_wanted()
         try:
-            while is_wanted:
-                self._buffer.append(next(items))
-                count = len(self._buffer)
-                if count == 1:
-                    self._tell(self._some)
-                if count >= self._wanted:
-                    self._tell(self._enough)
-                    is_wanted = self._is_wanted()
-        except StopIteration:
-            pass
+            if self._is_wanted():
+                for item in self._items:
+                    self._buffer.append(item)
+                    count = len(self._buffer)
+                    if count == 1:
+                        self._tell(self._some)
+                    if count >= self._wanted:
+                        self._tell(self._enough)
+                        if not self._is_wanted():
+                            break
         except BaseException as error:  # noqa: BLE001 - user code; told by ``failure``
             self.raised = error
         self._ended = True

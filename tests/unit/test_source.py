@@ -118,6 +118,12 @@ async def test_an_iterator_needs_nothing_but_a_next_one() -> None:
     assert rows.asked == 1
 
 
+async def test_what_cannot_be_read_one_by_one_is_named() -> None:
+    none: Any = 5
+    with pytest.raises(TypeError, match="something iterable, which int is not"):
+        open_source(none)
+
+
 def test_nothing_more_is_read_for_a_loop_that_was_closed() -> None:
     begun, go_on = threading.Event(), threading.Event()
     seen: list[int] = []
