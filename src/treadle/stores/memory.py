@@ -338,10 +338,10 @@ class MemoryStateStore(StateStore):
         for row in change.stages:
             record.stages[row.stage] = row
         if change.cleared or change.subtasks:
-            for stage in change.cleared:
-                record.boards.pop(stage, None)
+            boards = {stage: board for stage, board in record.boards.items() if stage not in change.cleared}
             for child in change.subtasks:
-                record.boards.setdefault(child.stage, SubtaskBoard()).put(child)
+                boards.setdefault(child.stage, SubtaskBoard()).put(child)
+            record.boards = boards
         if change.attempts or change.reviews:
             self._keep(record, change.attempts, change.reviews)
         storage.journal.tell(record.id, change.at, change.events)
@@ -353,7 +353,7 @@ class MemoryStateStore(StateStore):
             # The children have rows of their own.
             storage.attempts[record.id][where] = attempt._replace(subtasks=())
         for review in reviews:
-            record.reviews[review.stage] = review
+            record.reviews = {**record.reviews, review.stage: review}
             place = storage.review_place.setdefault((record.id, review.stage, review.revision), len(storage.reviews))
             storage.reviews[place : place + 1] = [(record.id, review)]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from treadle.state import ItemPhase, ItemState, ReviewRow, StageRow, SubtaskBoard
 
 
@@ -12,6 +14,10 @@ class Group:
 
     def __init__(self) -> None:
         self.size: int = 0
+
+
+_NO_BOARDS: Mapping[str, SubtaskBoard] = {}
+_NO_REVIEWS: Mapping[str, ReviewRow] = {}
 
 
 class Record:
@@ -49,8 +55,9 @@ class Record:
         self.added: int = added
         self.lost: str | None = None
         self.stages: dict[str, StageRow] = {}
-        self.boards: dict[str, SubtaskBoard] = {}
-        self.reviews: dict[str, ReviewRow] = {}
+        self.boards: Mapping[str, SubtaskBoard] = _NO_BOARDS
+        """Most items have neither these nor reviews, so whoever adds one puts another mapping in the place of all."""
+        self.reviews: Mapping[str, ReviewRow] = _NO_REVIEWS
         self.worker: int | None = None
         """Who holds it."""
         self.wake: int | None = None
@@ -69,5 +76,5 @@ class Record:
         if self.boards and boards:
             state.boards = {name: SubtaskBoard(board.rows) for name, board in self.boards.items()}
         if self.reviews:
-            state.reviews = self.reviews.copy()
+            state.reviews = dict(self.reviews)
         return state
