@@ -17,6 +17,9 @@ _TOLD = {
 """What a stage is after an event; ``None``: the event alone does not say."""
 
 
+_WHOLE = "."
+
+
 class Witness:
     """A side log that survives its writers: what ran, and what was acknowledged, in the order in which it happened."""
 
@@ -28,14 +31,15 @@ class Witness:
         """The line is on the disk."""
         if self._handle is None:
             self._handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_DSYNC, 0o600)
-        os.write(self._handle, " ".join((word, *names)).encode() + b"\n")
+        # A kill may cut a write where a page ends: each line begins by itself, and says that it is whole.
+        os.write(self._handle, " ".join(("\n" + word, *names, _WHOLE)).encode())
 
     def lines(self) -> list[tuple[str, str]]:
         """Word and name of each whole line."""
         if not self.path.exists():
             return []
-        told = (text.partition(" ") for text in self.path.read_text().split("\n")[:-1])
-        return [(word, name) for word, _, name in told]
+        whole = (line.removesuffix(f" {_WHOLE}") for line in self.path.read_text().split("\n") if line.endswith(f" {_WHOLE}"))
+        return [(word, name) for word, _, name in (line.partition(" ") for line in whole)]
 
 
 def faults(store: Path, witness: Witness | None = None, *, ended: bool = False) -> list[str]:

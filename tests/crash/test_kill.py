@@ -69,6 +69,18 @@ def test_the_lab_would_see(bench: Bench, tally: Tally, twist: str) -> None:
     assert tally.failures
 
 
+def test_a_line_that_a_kill_has_cut_says_nothing_and_spoils_no_other(tmp_path: Path) -> None:
+    first, second = Witness(tmp_path / "first"), Witness(tmp_path / "second")
+    first.tell("ack", "i99", "c")
+    second.tell("ack", "i173", "b")
+    whole, other = first.path.read_bytes(), second.path.read_bytes()
+    for end in range(len(whole)):
+        first.path.write_bytes(whole[:end] + other)
+        assert first.lines() == [("ack", "i173 b")]
+    first.path.write_bytes(whole + other)
+    assert first.lines() == [("ack", "i99 c"), ("ack", "i173 b")]
+
+
 def _die_in_a_stage(bench: Bench, folder: Path) -> None:
     side = Witness(folder / "side")
     before = len(side.lines())
