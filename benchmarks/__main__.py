@@ -137,7 +137,7 @@ def one_round(folder: Path, count: int, seen: dict[str, list[float]]) -> None:
     for run in range(_SHORT):
         seen["W6 batches of 256 in memory, items/s"].append(count / asyncio.run(in_memory(batched(), count, 1024)))
         path = folder / f"w6-{run}.db"
-        seen["W6 batches of 256 durable, items/s"].append(count / asyncio.run(durable(batched(), path, count, 1024)))
+        seen["W6 batches of 256 durable, items/s"].append(count / asyncio.run(durable(batched(), path, count, 2048)))
 
 
 def watched(path: Path, count: int, seen: dict[str, list[float]]) -> None:
