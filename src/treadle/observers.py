@@ -46,7 +46,7 @@ class Observers:
             self.tell()
 
     def changed_alike(self, changes: Alike) -> None:
-        """So are all of these."""
+        """All of these are durable: said once, unless somebody wants to know of each."""
         if self._observers:
             for state, change in changes.changes():
                 self.changed(state, change)

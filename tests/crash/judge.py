@@ -18,6 +18,7 @@ _TOLD = {
 
 
 _WHOLE = "."
+"""How each line of a side log ends."""
 
 
 class Witness:

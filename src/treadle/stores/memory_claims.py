@@ -91,7 +91,7 @@ class Claims:
             self._revised[record] = None
 
     def revised(self, worker: int) -> dict[str, int]:
-        """By the ids of the items that this worker holds, how often others have changed each that they have."""
+        """How often others have changed items that this worker holds, by their ids; what nobody else has changed is not among them."""
         return {record.id: record.news for record in self._revised if record.worker == worker}
 
     def take_due(self, worker: int, limit: int, now: int) -> Claimed:

@@ -27,19 +27,19 @@ from treadle.store import NewItem, StateStore
 from treadle.testing.contract_acts import FLOW, ME, alive, held
 
 
-async def told(store: StateStore, item: str) -> list[tuple[str, str | None, int]]:
+async def journal_of(store: StateStore, item: str) -> list[tuple[str, str | None, int]]:
     """What the journal tells of an item."""
     return [(event.kind.value, event.stage, event.at.microsecond) for event in await store.events(0, 100, item)]
 
 
-def opened(states: Sequence[ItemState]) -> Alike:
+def opened_alike(states: Sequence[ItemState]) -> Alike:
     """They begin, at the time 1."""
     opening = decide.opening(FLOW, 1)
     assert opening is not None
     return decide.open_all(FLOW, states, opening)
 
 
-def ended(states: Sequence[ItemState], stage: str, at: int) -> Alike:
+def ended_alike(states: Sequence[ItemState], stage: str, at: int) -> Alike:
     """A stage of each of them has made something."""
     attempt = AttemptRow(stage, None, 1, at - 1, at, Ended.COMPLETED, "0")
     said = decide.settle_alike(FLOW, states, attempt, [str(n) for n in range(len(states))], 10)
@@ -118,7 +118,7 @@ class TogetherContract:
         states = await held(store, *(f"{kind}-{n}" for kind in ("once", "each") for n in range(4)))
         once, each = states[:4], states[4:]
         for step in range(3):
-            said = [opened(some) if step == 0 else ended(some, "ab"[step - 1], step + 1) for some in (once, each)]
+            said = [opened_alike(some) if step == 0 else ended_alike(some, "ab"[step - 1], step + 1) for some in (once, each)]
             assert await store.commit_alike(said[0]) == [None] * 4
             for change in said[1].changes():
                 assert await store.commit_all([change]) == [None]
@@ -131,7 +131,7 @@ class TogetherContract:
             assert one.stages == other.stages
             assert [one.stages[stage].artefact for stage in ("a", "b")] == [str(n)] * 2
             assert (one.phase, one.fence, one.priority, one.lost) == (ItemPhase.COMPLETED, other.fence, other.priority, None)
-            assert await told(store, f"once-{n}") == await told(store, f"each-{n}")
+            assert await journal_of(store, f"once-{n}") == await journal_of(store, f"each-{n}")
         counts = await store.counts()
         assert (counts.phases, counts.stages["b"]) == ({ItemPhase.COMPLETED: 8}, {StageState.COMPLETED: 8})
         assert [worker.holds for worker in await store.workers()] == [0]
@@ -139,7 +139,7 @@ class TogetherContract:
     async def test_who_lost_an_item_is_refused_what_is_said_once_of_it_and_others(self, store: StateStore) -> None:
         states = await held(store, "x", "y", "z")
         await store.revise("y", lambda found: decide.cancel(FLOW, found, "enough", now_us()))
-        for said in (opened(states), ended(states, "a", 2)):
+        for said in (opened_alike(states), ended_alike(states, "a", 2)):
             first, second, third = await store.commit_alike(said)
             assert (first, third) == (None, None)
             assert isinstance(second, LeaseLost)
