@@ -230,7 +230,7 @@ class BatchDriver(Holder):
             self._crew.leave([state.id for state in changes.states], self)
         await self._write_alike(changes)
         if changes.change.rest is None:
-            self._hand_on(changes.changes())
+            self._hand_on(changes)
 
     async def _follow(self, changes: Sequence[Change]) -> None:
         """Write what follows, and hand on the items that have more to do."""
@@ -254,9 +254,9 @@ class BatchDriver(Holder):
 
     async def _write_alike(self, changes: Alike) -> None:
         """``_write`` for what is the same for all."""
-        refusals = await self._store.commit_alike(changes)
+        refusals = await self._store.commit_all(changes)
         if any(refusals) or log.isEnabledFor(logging.DEBUG):
-            self._written(changes.changes(), refusals)
+            self._written(changes, refusals)
             return
         self._observers.changed_alike(changes)
         if changes.change.rest is not None:

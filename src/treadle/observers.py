@@ -48,10 +48,10 @@ class Observers:
     def changed_alike(self, changes: Alike) -> None:
         """All of these are durable: said once, unless somebody wants to know of each."""
         if self._observers:
-            for state, change in changes.changes():
+            for state, change in changes:
                 self.changed(state, change)
             return
-        self.attempts += _ended(changes.change.stages) * len(changes.states)
+        self.attempts += _ended(changes.change.stages) * len(changes)
         if self._followers:
             self.tell()
 

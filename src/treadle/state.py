@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from heapq import heappop, heappush, nsmallest
-from itertools import islice
-from typing import NamedTuple
+from itertools import islice, repeat
+from typing import NamedTuple, overload
 
 from treadle.event import EventKind
 from treadle.outcome import ReviewData
@@ -369,24 +369,36 @@ Change = tuple["ItemState", Transition]
 """An item and what changes of it."""
 
 
-class Alike(NamedTuple):
-    """One change of several items, said once. Their rows are equal, here and as stored; they differ in what each has made now."""
+class Alike(Sequence[Change]):
+    """The same change of several items, said once: whoever does not know of this sees the changes one by one."""
 
-    states: Sequence[ItemState]
-    """Each item once."""
-    change: Transition
-    """Of each of them, but for its first stage row where there are ``made``."""
-    made: Sequence[StageRow] = ()
-    """That row of each item, by place; without any, it too is the same for all."""
+    __slots__ = ("change", "made", "states")
 
-    def changes(self) -> Iterator[Change]:
-        """The changes one by one."""
-        change, rows = self.change, self.made
-        if not rows:
-            return ((state, change) for state in self.states)
-        at, (_, *others), *more = change
-        made = ((at, (row, *others), *more) for row in rows)
-        return zip(self.states, map(Transition._make, made), strict=True)
+    def __init__(self, states: Sequence[ItemState], change: Transition, made: Sequence[StageRow] = ()) -> None:
+        self.states: Sequence[ItemState] = states
+        """Each item once. Their rows are equal, here and as stored."""
+        self.change: Transition = change
+        """Of each of them, but for its first stage row where there are ``made``."""
+        self.made: Sequence[StageRow] = made
+        """That row of each item, by place: they differ in their artefacts. Without any, it too is the same for all."""
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+    def __iter__(self) -> Iterator[Change]:
+        return zip(self.states, map(self._having, self.made) if self.made else repeat(self.change), strict=False)
+
+    @overload
+    def __getitem__(self, place: int) -> Change: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Change]: ...
+
+    def __getitem__(self, place: int | slice) -> Change | Sequence[Change]:
+        return list(self)[place]
+
+    def _having(self, row: StageRow) -> Transition:
+        return self.change._replace(stages=(row, *self.change.stages[1:]))
 
 
 class SubtaskBoard:

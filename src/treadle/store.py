@@ -18,7 +18,6 @@ from treadle.errors import LeaseLost, StoreError, TreadleError
 from treadle.event import EventKind, WorkflowEvent
 from treadle.readable import review_to_json, stage_status, subtask_status
 from treadle.state import (
-    Alike,
     AskedBy,
     AttemptRow,
     Change,
@@ -326,16 +325,12 @@ class StateStore(ABC):
         """
 
     async def commit_all(self, changes: Sequence[Change]) -> list[TreadleError | None]:
-        """``commit`` each of these changes, those of one item in their order, which costs less together.
+        """``commit`` each of these changes, those of one item in their order, which costs less together; the least where they are ``Alike``.
 
         What ``commit`` would have raised for a change stands in its place. Whoever is cancelled while they wait for it has
         handed over all of them. A store without a quicker way does one after the other.
         """
         return await asyncio.shield(self._commit_each(changes))
-
-    async def commit_alike(self, changes: Alike) -> list[TreadleError | None]:
-        """``commit_all`` for changes that are the same but for what each item has made. A store without a quicker way takes them one by one."""
-        return await self.commit_all(list(changes.changes()))
 
     async def _commit_each(self, changes: Sequence[Change]) -> list[TreadleError | None]:
         results: list[TreadleError | None] = []

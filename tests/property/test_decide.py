@@ -287,7 +287,7 @@ def test_what_is_said_at_once_of_many_is_what_is_said_of_each(
     if said is None:  # the long way it is, for each
         assert sampled or not window or len(flow.roots) > 1
         return
-    changes = list(said.changes())
+    changes = list(said)
     assert [_listed(change) for _, change in changes] == [
         _listed(decide.settle(flow, state, attempt._replace(artefact=artefact), 6, 0.5, window))
         for state, artefact in zip(states, artefacts, strict=True)

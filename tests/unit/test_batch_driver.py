@@ -174,7 +174,7 @@ async def test_a_batch_all_of_whose_items_are_cancelled_holds_nobody_up(store: S
 class Lossy(MemoryStateStore):
     lost: str | None = None
 
-    commit_alike = StateStore.commit_alike
+    commit_all = StateStore.commit_all
 
     def commit(self, state: ItemState, change: Transition) -> Awaitable[None]:
         if state.id == self.lost:
@@ -201,7 +201,7 @@ async def test_a_store_that_refuses_a_batch_ends_the_run_and_costs_nothing() -> 
     async with asyncio.timeout(20), Engine(waiting.flow, store) as engine:
         running = asyncio.create_task(engine.run(numbered(4), concurrency=4))
         await waiting.came.wait()
-        store.plan("commit_alike", error=StoreUnavailable("no"))
+        store.plan("commit_all", error=StoreUnavailable("no"))
         waiting.go()
         with pytest.raises(StoreUnavailable, match="no"):
             await running

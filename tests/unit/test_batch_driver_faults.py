@@ -89,7 +89,7 @@ async def test_stop_starts_nothing_new(store: StateStore) -> None:
 
 async def test_after_a_fault_the_others_end_in_good_order(caplog: pytest.LogCaptureFixture) -> None:
     class Slow(MemoryStateStore):
-        commit_alike = StateStore.commit_alike
+        commit_all = StateStore.commit_all
 
         async def commit(self, state: ItemState, change: Transition) -> None:
             if made_a(change) and state.id in "01":
@@ -183,7 +183,8 @@ async def test_what_one_item_has_that_cannot_be_stored_costs_no_other(tmp_path: 
         said = whole(flow, states, *rest)
         assert said is not None
         rows = zip(states, said.made, strict=True)
-        return said._replace(made=[row._replace(attempt=2**70) if state.id == "2" else row for state, row in rows])
+        made = [row._replace(artefact="\ud800") if state.id == "2" else row for state, row in rows]
+        return Alike(said.states, said.change, made)
 
     monkeypatch.setattr(decide, "settle_alike", settle_alike)
     async with open_store(tmp_path / "s.db") as store, asyncio.timeout(20), Engine(alone(), store) as engine:
@@ -203,7 +204,7 @@ async def test_a_fault_of_one_batch_costs_no_other(tmp_path: Path) -> None:
     async with open_store(tmp_path / "s.db") as inner:
         store = FaultyStore(inner)
         async with asyncio.timeout(20), Engine(flow, store) as engine:
-            store.plan("commit_alike", first=2, error=StoreUnavailable("no"))  # all have begun; this is the first that ends
+            store.plan("commit_all", first=2, error=StoreUnavailable("no"))  # all have begun; this is the first that ends
             with pytest.raises(StoreUnavailable):
                 await engine.run(numbered(10), concurrency=10)
             assert [item["a"] for item in await standing(inner, 10)].count("completed") >= 8
@@ -368,7 +369,7 @@ async def test_nothing_begins_after_stop(store: StateStore, monkeypatch: pytest.
 
 
 class Plain(FaultyStore):
-    commit_alike, commit_all = StateStore.commit_alike, StateStore.commit_all
+    commit_all = StateStore.commit_all
 
 
 async def test_stop_now_while_commits_of_a_plain_store_are_in_flight(tmp_path: Path) -> None:
@@ -387,9 +388,9 @@ async def test_stop_now_while_commits_of_a_plain_store_are_in_flight(tmp_path: P
 # the testing tool
 
 
-async def test_faults_of_commit_alike_happen(store: StateStore) -> None:
+async def test_faults_of_what_is_committed_together_happen(store: StateStore) -> None:
     faulty = FaultyStore(store)
-    faulty.plan("commit_alike", error=StoreUnavailable("no"))
+    faulty.plan("commit_all", error=StoreUnavailable("no"))
     async with asyncio.timeout(20), Engine(alone(), faulty) as engine:
         with pytest.raises(StoreUnavailable):
             await engine.run(numbered(4), concurrency=4)

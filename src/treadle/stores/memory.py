@@ -17,6 +17,7 @@ from treadle.event import EventKind, WorkflowEvent
 from treadle.state import (
     Alike,
     AttemptRow,
+    Change,
     EventRow,
     ItemPhase,
     ItemState,
@@ -295,10 +296,12 @@ class MemoryStateStore(StateStore):
             self._storage.give_back([record], change.rest, [] if record.news == state.news else [record])
         return DONE
 
-    async def commit_alike(self, changes: Alike) -> list[TreadleError | None]:
-        storage, (states, change, made) = self._storage, changes
+    async def commit_all(self, changes: Sequence[Change]) -> list[TreadleError | None]:
+        if not isinstance(changes, Alike):
+            return await super().commit_all(changes)
+        storage, states, change, made = self._storage, changes.states, changes.change, changes.made
         if change.cleared or change.subtasks or change.attempts or change.reviews:
-            return await super().commit_alike(changes)
+            return await super().commit_all(changes)
         rows = change.stages[bool(made) :]
         refusals: list[TreadleError | None] = [None] * len(states)
         written: list[Record] = []

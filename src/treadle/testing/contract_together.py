@@ -49,7 +49,7 @@ def ended_alike(states: Sequence[ItemState], stage: str, at: int) -> Alike:
 
 
 class TogetherContract:
-    """``commit_all`` and ``commit_alike``: quicker than one by one, and the same."""
+    """``commit_all`` and ``commit_all``: quicker than one by one, and the same."""
 
     async def test_changes_that_are_committed_together_are_each_as_if_alone(self, store: StateStore) -> None:
         old = await held(store, "x", "y", "z")
@@ -119,8 +119,8 @@ class TogetherContract:
         once, each = states[:4], states[4:]
         for step in range(3):
             said = [opened_alike(some) if step == 0 else ended_alike(some, "ab"[step - 1], step + 1) for some in (once, each)]
-            assert await store.commit_alike(said[0]) == [None] * 4
-            for change in said[1].changes():
+            assert await store.commit_all(said[0]) == [None] * 4
+            for change in said[1]:
                 assert await store.commit_all([change]) == [None]
             if step == 1:  # somebody looks in between
                 assert (await store.counts()).stages["a"] == {StageState.COMPLETED: 8}
@@ -140,7 +140,7 @@ class TogetherContract:
         states = await held(store, "x", "y", "z")
         await store.revise("y", lambda found: decide.cancel(FLOW, found, "enough", now_us()))
         for said in (opened_alike(states), ended_alike(states, "a", 2)):
-            first, second, third = await store.commit_alike(said)
+            first, second, third = await store.commit_all(said)
             assert (first, third) == (None, None)
             assert isinstance(second, LeaseLost)
             assert "'y'" in str(second)
@@ -159,7 +159,7 @@ class TogetherContract:
         await store.revise("y", lambda _: Transition(now_us()))
         far = now_us() + 3_600_000_000
         none = [None] * 3
-        refusals: list[TreadleError | None] = await store.commit_alike(
+        refusals: list[TreadleError | None] = await store.commit_all(
             Alike(states, Transition(now_us(), rest=Rest(ItemPhase.PENDING, far, 7)))
         )
         assert refusals == none
@@ -172,7 +172,7 @@ class TogetherContract:
         states = await held(store, "x", "y", "z")
         await store.set_status("z", "b", StageStatus.completed())
         rest = Transition(now_us(), rest=Rest(ItemPhase.FAILED, None))
-        assert await store.commit_alike(Alike(states, rest)) == [None] * 3
+        assert await store.commit_all(Alike(states, rest)) == [None] * 3
         counts = await store.counts()
         assert counts.stages["b"] == {StageState.PENDING: 2, StageState.COMPLETED: 1}
 
@@ -182,7 +182,7 @@ class TogetherContract:
         child = SubtaskRow("b", 0, "part", StageState.PENDING, 0, 2)
         asked = ReviewRow("a", 1, AskedBy.GATE, 1, 2, '{"summary":"well?"}', "digest")
         change = Transition(2, subtasks=[child], attempts=[tried], reviews=[asked])
-        assert await store.commit_alike(Alike(states, change)) == [None] * 2
+        assert await store.commit_all(Alike(states, change)) == [None] * 2
         for state in states:
             found = await store.load(state.id)
             assert found is not None
@@ -190,7 +190,7 @@ class TogetherContract:
             assert found.reviews["a"].question == asked.question
             assert [attempt.error for _, attempt in await store.attempts(state.id, "a")] == ["no"]
         cleared = Transition(3, cleared=["b"])
-        assert await store.commit_alike(Alike(states, cleared)) == [None] * 2
+        assert await store.commit_all(Alike(states, cleared)) == [None] * 2
         for state in states:
             found = await store.load(state.id)
             assert found is not None
@@ -203,9 +203,9 @@ class TogetherContract:
         worker = (await store.workers())[0].number
         (promised,) = (await store.claim(worker, 1, now_us(), is_dead=alive, only="promised")).items
         failed = Transition(now_us(), rest=Rest(ItemPhase.FAILED, None))
-        assert await store.commit_alike(Alike(states, failed)) == [None] * 2
-        assert await store.commit_alike(Alike([promised], failed)) == [None]
-        assert await store.commit_alike(Alike([], failed)) == []
+        assert await store.commit_all(Alike(states, failed)) == [None] * 2
+        assert await store.commit_all(Alike([promised], failed)) == [None]
+        assert await store.commit_all(Alike([], failed)) == []
         counts = await store.counts()
         assert (counts.phases, counts.stages["b"]) == ({ItemPhase.FAILED: 2}, {StageState.PENDING: 2})
         await store.add([NewItem("promised", "{}")], decide.arrive(FLOW, now_us()))

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from treadle.definition import Definition
 from treadle.errors import StoreError, StoreUnavailable, TreadleError
 from treadle.event import WorkflowEvent
-from treadle.state import Alike, AttemptRow, Change, ItemState, Mode, StageRow, StageState, Transition
+from treadle.state import AttemptRow, Change, ItemState, Mode, StageRow, StageState, Transition
 from treadle.store import (
     Children,
     Claimed,
@@ -42,8 +42,7 @@ class Fault:
     """What happens to some calls.
 
     Args:
-        call: the method's name, such as ``commit`` (for items that go through a batch together, ``commit_alike`` where they come to the
-            same and ``commit_all`` where not).
+        call: the method's name, such as ``commit`` (for items that go through a batch together, ``commit_all``).
         first, times: the first call it happens to, counted from 1 since the fault was planned; and to how many.
         error: what the call raises; ``None``: nothing.
         after: whether the call takes effect before it raises, as when an answer is lost.
@@ -176,12 +175,6 @@ class FaultyStore(StateStore):
             return await self._through("commit_all", lambda: self._store.commit_all(changes))
         except TreadleError as error:
             return [error] * len(changes)
-
-    async def commit_alike(self, changes: Alike) -> list[TreadleError | None]:
-        try:
-            return await self._through("commit_alike", lambda: self._store.commit_alike(changes))
-        except TreadleError as error:
-            return [error] * len(changes.states)
 
     async def revise(self, item_id: str, change: Callable[[ItemState], Transition], *, create: bool = False) -> None:
         await self._through("revise", lambda: self._store.revise(item_id, change, create=create))
