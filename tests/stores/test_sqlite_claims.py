@@ -100,10 +100,10 @@ def test_an_act_here_may_take_a_claim(con: sqlite3.Connection) -> None:
 def test_what_was_given_back_holds_no_more(con: sqlite3.Connection) -> None:
     claims = Claims(Undo())
     assert hold(claims, con, 1)
-    claims.give_back(1)
+    claims.give_back([1])
     con.execute("UPDATE items SET worker = NULL WHERE id = 1")
     assert not hold(claims, con, 1)
-    claims.give_back(1)
+    claims.give_back([1])
 
 
 def test_a_transaction_that_took_no_place_taught_nothing(con: sqlite3.Connection) -> None:
@@ -123,7 +123,7 @@ def test_what_a_transaction_gave_back_that_took_no_place_still_holds(con: sqlite
     claims = Claims(undo)
     assert hold(claims, con, 1)
     undo.keep()
-    claims.give_back(1)
+    claims.give_back([1])
     undo.undo()
     assert hold(claims, con, 1)
 

@@ -63,7 +63,7 @@ from treadle.stores.shared import (
 )
 from treadle.stores.sqlite_claims import Claims
 from treadle.stores.sqlite_events import read_events
-from treadle.stores.sqlite_put import Tally, write_changes, write_rows, write_starts
+from treadle.stores.sqlite_put import write_changes, write_rows, write_starts
 from treadle.stores.sqlite_reading import NoWriter, open_for_reading
 from treadle.stores.sqlite_rows import (
     PHASE_CODE,
@@ -80,6 +80,7 @@ from treadle.stores.sqlite_rows import (
 )
 from treadle.stores.sqlite_schema import connect, mapping_errors, open_file, waiting
 from treadle.stores.sqlite_starts import Start, Starts
+from treadle.stores.sqlite_tally import Tally
 from treadle.stores.sqlite_writer import Writer
 from treadle.stores.undo import Undo
 
@@ -395,7 +396,7 @@ class SqliteStateStore(StateStore):
                 worker = None
             if rest is not None and worker is None:
                 tally = Tally()
-                tally.came([(state, rest.phase)])
+                tally.came([] if state.payload is None else [(state.phase, rest.phase)])
                 tally.write(con)
                 con.execute(
                     "UPDATE items SET phase = ?, priority = ?, wake = ?, expiry = ? WHERE id = ?",

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 
 from treadle.state import ItemPhase, Transition
 from treadle.store import NewItem
-from treadle.stores.sqlite_events import write_events
+from treadle.stores.sqlite_events import write_event_of_all
 from treadle.stores.sqlite_many import Many
-from treadle.stores.sqlite_put import Tally
 from treadle.stores.sqlite_rows import PHASE_CODE, Names
+from treadle.stores.sqlite_tally import Tally
 
 _PUT_ITEM = Many(
     "INSERT INTO items (id, key, payload, phase, priority, urgency, wake, added)",
@@ -55,7 +55,8 @@ def add(con: sqlite3.Connection, names: Names, items: Sequence[NewItem], arrival
         _count_stages(con, tally, [known[i.id][0] for i in promised])
         conflicts = [i.id for i in items if not _same(known[i.id][1] or given[i.id].payload, i.payload)]
         fresh = sorted({known[i.id][0] for i in promised} | {number for number, _, _ in known.values() if number >= first})
-    write_events(con, names, [(arrival.at, number, event) for number in fresh for event in arrival.events])
+    for event in arrival.events:
+        write_event_of_all(con, names, arrival.at, list(fresh), event)
     tally.add(0, phase, len(list(fresh)))
     tally.write(con)
     return conflicts

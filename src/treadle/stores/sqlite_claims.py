@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from treadle.state import Change, ItemState
+from treadle.state import Alike, Change, ItemState
 from treadle.stores.sqlite_locks import changes_by_others
 from treadle.stores.undo import Undo
 
@@ -37,7 +37,7 @@ class Claims:
 
     def all_hold(self, con: sqlite3.Connection, changes: Sequence[Change]) -> bool:
         """Whether all items are different ones and every claim holds, as it almost always is; asked in a write transaction."""
-        fences = {state.key: state.fence for state, _ in changes}
+        fences = _fences(changes)
         if len(fences) < len(changes):
             return False
         self._look(con)
@@ -61,9 +61,17 @@ class Claims:
         self._look(con)
         self._known.update([(state.key, state.fence) for state in states])
 
-    def give_back(self, key: int) -> None:
-        """The claim of that item ends with what is being written."""
-        self._known.pop(key, None)
+    def give_back(self, keys: Iterable[int]) -> None:
+        """The claims of these items end with what is being written."""
+        for key in keys:
+            self._known.pop(key, None)
+
+
+def _fences(changes: Sequence[Change]) -> dict[int, int]:
+    """Those under which the changes were made, by key."""
+    if isinstance(changes, Alike):
+        return {state.key: state.fence for state in changes.states}
+    return {state.key: state.fence for state, _ in changes}
 
 
 def fences_of(con: sqlite3.Connection, states: Sequence[ItemState]) -> dict[int, int]:

@@ -10,6 +10,7 @@ stage has at most one: only where nothing is known of it does its start wait for
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
@@ -32,6 +33,13 @@ _PUT = Many(
     "(?,?,nullif(?,0),?,nullif(?,-1),nullif(?,''),nullif(?,''))",
 )
 _PUT_BOTH = Many("INSERT INTO events (cursor, at, item, stage, kind, attempt, began)", f"(?,?,?,?,{_END},1,?)")
+_PUT_OF_ALL = (
+    "INSERT INTO events (at, item, stage, kind, attempt, subtask, data) SELECT ?, value, ?, ?, ?, ?, ? FROM json_each(?)"
+)
+_PUT_BOTH_OF_ALL = (
+    "INSERT INTO events (cursor, at, item, stage, kind, attempt, began)"
+    f" SELECT ? + 2 * key, ?, value, ?, {_END}, 1, ? FROM json_each(?)"
+)
 NEWEST = "(SELECT max(cursor) FROM events)"
 """The cursor of the last event that is there; NULL without any."""
 # The sequence remembers cursors whose rows have been pruned. It may be missing from a file that somebody mended.
@@ -67,6 +75,19 @@ def last_cursor(con: sqlite3.Connection) -> int:
 def write_both(con: sqlite3.Connection, ended: Sequence[tuple[int, int, int, int, int]]) -> None:
     """Write starts and ends of first attempts: a cursor, when it ended, the numbers of item and stage, and when it began."""
     _PUT_BOTH.write(con, ended)
+
+
+def write_event_of_all(con: sqlite3.Connection, names: Names, at: int, keys: Sequence[int], event: EventRow) -> None:
+    """Write one event of each of these items."""
+    kind, name, subtask, attempt, data = event
+    stage = None if name is None else names.number(con, name)
+    con.execute(_PUT_OF_ALL, (at, stage, KIND_CODE[kind], attempt, subtask, data, json.dumps(keys)))
+
+
+def write_both_of_all(con: sqlite3.Connection, first: int, at: int, keys: Sequence[int], stage: int, began: int) -> range:
+    """``write_both`` of each of these items; their cursors, the first of which is said."""
+    con.execute(_PUT_BOTH_OF_ALL, (first, at, stage, began, json.dumps(keys)))
+    return range(first, first + 2 * len(keys), 2)
 
 
 def is_plain_end(event: EventRow, stage: str) -> bool:

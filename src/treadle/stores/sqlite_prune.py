@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from treadle.event import EventKind
 from treadle.store import Pruning
-from treadle.stores.sqlite_put import Tally
 from treadle.stores.sqlite_rows import CODE_OF, KIND_CODE, PHASE_CODE
+from treadle.stores.sqlite_tally import Tally
 
 _LISTED = "(SELECT value FROM json_each(?))"
 # What was last said of an item is its last event, or the change of a stage; statuses that tools have set tell no events.

@@ -7,20 +7,28 @@ statements which do not mention what they lack, and events bind values that ``nu
 
 from __future__ import annotations
 
-import json
 import sqlite3
-from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import repeat
 from typing import Any
 
 from treadle.errors import LeaseLost
-from treadle.state import Change, EventRow, ItemPhase, ItemState, StageRow, StageState, SubtaskRow, Transition
+from treadle.state import Alike, Change, EventRow, ItemState, StageRow, StageState, SubtaskRow, Transition
 from treadle.stores.shared import no_longer_held, refused
 from treadle.stores.sqlite_claims import Claims, fences_of
-from treadle.stores.sqlite_events import is_plain_end, last_cursor, write_both, write_events
+from treadle.stores.sqlite_events import (
+    is_plain_end,
+    last_cursor,
+    write_both,
+    write_both_of_all,
+    write_event_of_all,
+    write_events,
+)
 from treadle.stores.sqlite_many import Many
-from treadle.stores.sqlite_rows import CODE_OF, PHASE_CODE, REVIEW, STAGE, Names
+from treadle.stores.sqlite_rests import write_rests
+from treadle.stores.sqlite_rows import CODE_OF, REVIEW, STAGE, Names
 from treadle.stores.sqlite_starts import Start, Starts
+from treadle.stores.sqlite_tally import Moved, Tally
 
 _STAGE_SET = (
     " ON CONFLICT DO UPDATE SET state = excluded.state, attempt = excluded.attempt, updated = excluded.updated,"
@@ -53,15 +61,6 @@ _PUT_REVIEW = Many(
     " edited = excluded.edited, patch = excluded.patch, output = excluded.output, feedback = excluded.feedback",
 )
 _CLEAR = "DELETE FROM subtasks WHERE item = ? AND stage = ?"
-# What happened while the item was held is looked at as soon as it is given back.
-_PUT_REST = "UPDATE items SET phase = ?, priority = ?, expiry = ?, wake = CASE WHEN news <> ? THEN ? ELSE ? END, worker = NULL, lost = NULL WHERE id = ?"
-_PUT_ENDED = (
-    "UPDATE items SET phase = ?, priority = 0, wake = CASE WHEN news <> ? THEN ? END, worker = NULL, lost = NULL"
-    " WHERE id IN (SELECT value FROM json_each(?))"
-)
-
-_PUT_COUNT = Many("INSERT INTO counts", "(?,?,?)", " ON CONFLICT DO UPDATE SET n = n + excluded.n")
-
 _NO_DUE_NO_ERROR = (None, None)
 _BARE_STAGE = StageRow("", StageState.PENDING, 0, 0)[8:]
 _BARE_SUBTASK = SubtaskRow("", 0, "", StageState.PENDING, 0, 0)[10:]
@@ -74,7 +73,7 @@ def write_changes(
     if not claims.all_hold(con, changes):
         return _write_held(con, names, claims, starts, changes)
     write_rows(con, names, starts, changes)
-    _write_rests(con, claims, changes)
+    write_rests(con, claims, changes)
     return [None] * len(changes)
 
 
@@ -102,39 +101,16 @@ def _write_held(
                 # Nor is the start written that waited for this.
                 starts.drop(state.key)
     write_rows(con, names, starts, held + late)
-    _write_rests(con, claims, held)
+    write_rests(con, claims, held)
     return results
-
-
-def _write_rests(con: sqlite3.Connection, claims: Claims, changes: Sequence[Change]) -> None:
-    """Items that rest are given back; most of them for good, and those in one statement."""
-    ended: dict[tuple[ItemPhase, int], list[int]] = {}
-    rests: list[tuple[Any, ...]] = []
-    came: list[tuple[ItemState, ItemPhase]] = []
-    at = 0
-    for state, change in changes:
-        if (rest := change.rest) is None:
-            continue
-        at = change.at
-        came.append((state, rest.phase))
-        claims.give_back(state.key)
-        if rest.wake is None and rest.expiry is None and rest.priority == 0:
-            ended.setdefault((rest.phase, state.news), []).append(state.key)
-        else:
-            rests.append((PHASE_CODE[rest.phase], rest.priority, rest.expiry, state.news, change.at, rest.wake, state.key))
-    for (phase, news), keys in ended.items():
-        con.execute(_PUT_ENDED, (PHASE_CODE[phase], news, at, json.dumps(keys)))
-    con.executemany(_PUT_REST, rests)
-    tally = Tally()
-    tally.came(came)
-    tally.write(con)
 
 
 def write_rows(con: sqlite3.Connection, names: Names, starts: Starts, changes: Iterable[Change]) -> None:
     """Write stages, subtasks, attempts, events and reviews."""
     rows = _Rows(con, names, starts)
-    for change in changes:
-        rows.take(change)
+    if not (isinstance(changes, Alike) and rows.take_alike(changes)):
+        for change in changes:
+            rows.take(change)
     rows.write()
 
 
@@ -149,36 +125,9 @@ def write_starts(con: sqlite3.Connection, names: Names, starts: Starts, due: Seq
     rows.write()
 
 
-Moved = tuple[int, StageState | None, StageState]
-"""A stage's number, how it stood for an item as stored, and how it stands now."""
-
-
-class Tally:
-    """What a transaction changes in the table ``counts``: counting the rows of a large store takes seconds."""
-
-    def __init__(self) -> None:
-        self._changes: dict[tuple[int, int], int] = {}
-
-    def add(self, stage: int, state: int, n: int) -> None:
-        """So many more (or fewer) have the stage in this state."""
-        self._changes[stage, state] = self._changes.get((stage, state), 0) + n
-
-    def moved(self, stages: Iterable[Moved]) -> None:
-        """Stages of items came from one state to another."""
-        for (stage, before, now), n in Counter(stages).items():
-            self.add(stage, CODE_OF[now], n)
-            if before is not None:
-                self.add(stage, CODE_OF[before], -n)
-
-    def came(self, items: Iterable[tuple[ItemState, ItemPhase]]) -> None:
-        """Items came to these phases."""
-        for (before, now), n in Counter((state.phase, phase) for state, phase in items if state.payload is not None).items():
-            self.add(0, PHASE_CODE[before], -n)
-            self.add(0, PHASE_CODE[now], n)
-
-    def write(self, con: sqlite3.Connection) -> None:
-        """Bring the table up to date."""
-        _PUT_COUNT.write(con, [(stage, state, n) for (stage, state), n in self._changes.items() if n])
+def _is_usual(row: StageRow) -> bool:
+    """Whether it says nothing but when it was tried first, and what it has made."""
+    return row[4] is not None and row[5] is None and row[6] is None and row[8:] == _BARE_STAGE
 
 
 class _Rows:
@@ -237,6 +186,40 @@ class _Rows:
         if attempts or reviews or cleared:
             self._take_rest(key, change)
 
+    def take_alike(self, said: Alike) -> bool:
+        """``take`` all of these, with a statement for each event: if they stand alike in what waits of their starts. Whether they do."""
+        con, names, starts, states, change = self._con, self._names, self._starts, said.states, said.change
+        if change.subtasks or change.attempts or change.reviews or change.cleared:
+            return False
+        at, stages, events = change.at, change.stages, change.events
+        told: Iterable[int] = repeat(0)
+        if change.begins and any(stages[-1].stage in state.stored for state in states):
+            return False
+        keys = [state.key for state in states]
+        waiting = starts.of_all(keys)
+        if waiting[0] is not None:
+            begun = waiting[0][1]
+            began = begun.stages[-1].stage
+            is_over = bool(stages and events) and stages[0].stage == began and is_plain_end(events[0], began)
+            if not is_over or waiting != list(zip(states, repeat(begun), strict=False)):
+                return False
+            told = write_both_of_all(con, last_cursor(con) + 2, at, keys, names.number(con, began), begun.at)
+            starts.drop_all(keys)
+            events = events[1:]
+        elif any(waiting):
+            return False
+        if change.begins:
+            starts.hold_all(dict(zip(keys, zip(states, repeat(change), strict=False), strict=False)))
+            stages, events = stages[:-1], events[:-1]
+        for place, row in enumerate(stages):
+            if place == 0:
+                self._stage_of_all(states, keys, said.made or [row] * len(keys), told)
+            else:
+                self._stage_of_all(states, keys, [row] * len(keys), repeat(0))
+        for event in events:
+            write_event_of_all(con, names, at, keys, event)
+        return True
+
     def start(self, start: Start, *, row: bool = True) -> None:
         """A start that waited is told; its ``row`` is written unless what comes next takes its place."""
         state, change = start
@@ -253,12 +236,27 @@ class _Rows:
             if state.payload is not None:
                 self._moved.append((stage, before, now))
         bare, made, whole = self._stages
-        if row[4] is None or row[5] is not None or row[6] is not None or row[8:] != _BARE_STAGE:
+        if not _is_usual(row):
             whole.append((state.key, stage, CODE_OF[now], *row[2:], told))
         elif row[7] is None:
             bare.append((state.key, stage, CODE_OF[now], row[2], row[3], row[4], told))
         else:
             made.append((state.key, stage, CODE_OF[now], row[2], row[3], row[4], row[7], told))
+
+    def _stage_of_all(
+        self, states: Sequence[ItemState], keys: Sequence[int], rows: Sequence[StageRow], told: Iterable[int]
+    ) -> None:
+        """``_stage`` of rows that differ in nothing but their artefacts."""
+        row, artefacts = rows[0], [row.artefact for row in rows]
+        name, now = row.stage, row.state
+        stage, code = self._names.number(self._con, name), CODE_OF[now]
+        self._moved += [(stage, state.stored.get(name), now) for state in states if state.payload is not None]
+        self._starts.undo.put_in_each([state.stored for state in states], name, now)
+        _, made, whole = self._stages
+        if _is_usual(row):
+            made += zip(keys, *map(repeat, (stage, code, *row[2:5])), artefacts, told, strict=False)
+        else:
+            whole += zip(keys, *map(repeat, (stage, code, *row[2:7])), artefacts, *map(repeat, row[8:]), told, strict=False)
 
     def _take_subtasks(self, key: int, rows: Sequence[SubtaskRow]) -> None:
         con, number = self._con, self._names.number

@@ -8,6 +8,8 @@ worker is gone and which waits for nothing (``decide.presume``).
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from treadle.state import Change
 from treadle.stores.undo import Undo
 
@@ -35,6 +37,10 @@ class Starts:
         """The start that waits for that item."""
         return self._held.get(key)
 
+    def of_all(self, keys: Sequence[int]) -> list[Start | None]:
+        """``of`` each of these."""
+        return list(map(self._held.get, keys))
+
     def all(self) -> list[Start]:
         """Everything that waits."""
         return list(self._held.values())
@@ -48,6 +54,14 @@ class Starts:
         """Let it wait, in the place of the item's last one."""
         self.undo.put(self._held, start[0].key, start)
 
+    def hold_all(self, starts: Mapping[int, Start]) -> None:
+        """``hold`` all these, by the numbers of their items."""
+        self.undo.put_all(self._held, starts)
+
     def drop(self, key: int) -> None:
         """That item's start waits no more."""
         self.undo.drop(self._held, key)
+
+    def drop_all(self, keys: Sequence[int]) -> None:
+        """Nor do those of all these."""
+        self.undo.drop_all(self._held, keys)

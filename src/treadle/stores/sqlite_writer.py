@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from treadle.errors import StoreError, StoreFull, StoreUnavailable
-from treadle.state import Change
+from treadle.state import Alike, Change
 from treadle.stores.sqlite_locks import lock_holder
 from treadle.stores.sqlite_proof import Marks, Query, read_back, trace_of
 from treadle.stores.sqlite_schema import is_held, mapped, waiting
@@ -331,13 +331,13 @@ class Writer:
 
     def _proof(self, batch: Sequence[_Entry], results: Sequence[Any]) -> Query | None:
         """What will tell that this transaction took place, should its COMMIT fail."""
-        written = (
-            change
-            for (_, changes, _), result in zip(batch, results, strict=True)
-            for change, refused in zip(changes, result if len(changes) > 1 else (result,), strict=False)
-            if refused is None
-        )
-        return trace_of(written) or self._marks.leave(self._con)
+        for (_, changes, _), result in zip(batch, results, strict=True):
+            told = zip(changes, result if len(changes) > 1 else (result,), strict=False)
+            written = (change for change, refused in told if refused is None)
+            # Either all of those that are alike leave a trace, or none does.
+            if trace := trace_of(islice(written, 1) if isinstance(changes, Alike) else written):
+                return trace
+        return self._marks.leave(self._con)
 
     def _commit(self, batch: Sequence[_Entry], results: list[Any], proof: Query | None, *, on_loop: bool) -> list[Any]:
         """The results, once the transaction took place; else why not."""
@@ -379,25 +379,28 @@ class Writer:
         results: list[Any] = []
         together: list[Sequence[Change]] = []
         for act, changes, _ in batch:
-            if changes:
+            if changes and not isinstance(changes, Alike):
                 together.append(changes)
                 continue
             results += self._together(together)
             together = []
-            results.append(self._alone(act))
+            results.append(self._written(changes) if changes else self._alone(act))
         return results + self._together(together)
 
     def _together(self, many: Sequence[Sequence[Change]]) -> list[Any]:
         if not many:
             return []
         together = list(chain.from_iterable(many))
-        if self._broken and any(self._broken.get(state.key) == state.fence for state, _ in together):
-            raise StoreError(f"store {self._path}: it builds on a change that could not be stored")
-        told = self._write_changes(self._con, together)
+        told = self._written(together)
         if len(together) == len(many):
             return told
         refused = iter(told)
         return [next(refused) if len(changes) == 1 else list(islice(refused, len(changes))) for changes in many]
+
+    def _written(self, changes: Sequence[Change]) -> list[Exception | None]:
+        if self._broken and any(self._broken.get(state.key) == state.fence for state, _ in changes):
+            raise StoreError(f"store {self._path}: it builds on a change that could not be stored")
+        return self._write_changes(self._con, changes)
 
     def _alone(self, act: Act | None) -> Any:
         """An act that fails takes back only what it wrote itself."""

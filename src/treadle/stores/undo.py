@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
 _ABSENT = object()
@@ -23,6 +25,21 @@ class Undo:
     def drop(self, place: dict[Any, Any], key: Any) -> None:
         """``place`` has no ``key`` any more."""
         self._log.append((place, key, place.pop(key)))
+
+    def put_all(self, place: dict[Any, Any], entries: Mapping[Any, Any]) -> None:
+        """``put`` of all these."""
+        self._log += zip(repeat(place), entries, map(place.get, entries, repeat(_ABSENT)), strict=False)
+        place.update(entries)
+
+    def put_in_each(self, places: Sequence[dict[Any, Any]], key: Any, value: Any) -> None:
+        """``put`` in each of these places."""
+        self._log += [(place, key, place.get(key, _ABSENT)) for place in places]
+        for place in places:
+            place[key] = value
+
+    def drop_all(self, place: dict[Any, Any], keys: Sequence[Any]) -> None:
+        """``drop`` of all these."""
+        self._log += zip(repeat(place), keys, map(place.pop, keys), strict=False)
 
     @property
     def done(self) -> int:
