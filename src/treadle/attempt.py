@@ -44,7 +44,8 @@ GRACE = 0.5
 """Seconds a coroutine has to end by itself when its time is over, before it is left behind."""
 
 _tuple = tuple.__new__
-_NOTHING_ELSE = AttemptRow("", None, 0, 0, 0, Ended.COMPLETED)[8:]
+_COMPLETED = Ended.COMPLETED
+_NOTHING_ELSE = AttemptRow("", None, 0, 0, 0, _COMPLETED)[8:]
 """What an attempt without metrics says behind its summary. To leave it to the constructor takes twice as long."""
 _PLAIN = Codec(ANY)
 _OTHER_OUTCOMES = (Skipped, AwaitingReview, FanOut)
@@ -242,7 +243,7 @@ class Call:
         """Body and gate, under one time limit."""
         attempt = self._ended(await self._whole(), began)
         gate = self._stage.gate
-        if gate is None or attempt.how is not Ended.COMPLETED:
+        if gate is None or attempt.how is not _COMPLETED:
             return attempt
         made = None if attempt.artefact is None else self._stage.codec.decode(attempt.artefact, self._where("the artefact"))
         past = [read_attempt(row) for row in self._history]
@@ -346,12 +347,12 @@ class Call:
         """The attempt that returned ``value``, encoded."""
         seq = self._unit[1]
         if value is None:
-            return self._of(began, Ended.COMPLETED)
+            return self._of(began, _COMPLETED)
         summary = None
         if isinstance(value, Completed):
             summary, value = _line(value.summary), value.artefact
         if not isinstance(value, _OTHER_OUTCOMES):
-            return self._of(began, Ended.COMPLETED, None if value is None else self._encoded(value), summary)
+            return self._of(began, _COMPLETED, None if value is None else self._encoded(value), summary)
         attempt = self._of(began, Ended.SKIPPED)
         if isinstance(value, Skipped):
             return attempt._replace(summary=_line(value.reason))

@@ -63,7 +63,7 @@ def test_the_journal_has_everything_in_the_order_in_which_it_was_told(
             journal.tell(items[0], at, rows)
         else:
             journal.tell_alike(items, at, rows)
-        told += [Told(len(told) + n, item, at, row) for n, (item, row) in enumerate(((i, r) for i in items for r in rows), 1)]
+        told += [Told(len(told) + n, item, at, row) for n, (item, row) in enumerate(((i, r) for r in rows for i in items), 1)]
         assert len(journal) == len(told)
     cursor = len(told) // 2
     assert [journal[place] for place in journal.places(journal.place_after(cursor), None)] == told[cursor:]

@@ -7,6 +7,7 @@ together for it costs three times as much (``make bench``, W2): so what is not p
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import repeat
 
 from treadle.definition import Definition, StageDefinition
 from treadle.event import EventKind
@@ -73,7 +74,8 @@ def alike(states: Sequence[ItemState], change: Transition, artefacts: Iterable[s
     """What ``straight`` said of one item, for all that stand as it did and have made these."""
     done = change.stages[0]
     before, after = done[:_ARTEFACT], done[_ARTEFACT + 1 :]
-    return Alike(states, change, [_tuple(StageRow, (*before, artefact, *after)) for artefact in artefacts])
+    rows = zip(*map(repeat, before), artefacts, *map(repeat, after), strict=False)
+    return Alike(states, change, list(map(_tuple, repeat(StageRow), rows)))
 
 
 def apply_alike(flow: Definition, said: Alike) -> None:

@@ -72,6 +72,9 @@ from treadle.stores.shared import (
     workflow_event,
 )
 
+_CANCELLED = ItemPhase.CANCELLED
+"""Looked at for every item: to read a member of an enumeration takes as long as to make a small object."""
+
 
 class _Storage:
     """What all copies of one store share."""
@@ -222,7 +225,7 @@ class MemoryStateStore(StateStore):
             record.payload, record.urgency = payload, priority
             come.append(record)
             # What was cancelled before it came does not move either.
-            if record.phase is not ItemPhase.CANCELLED:
+            if record.phase is not _CANCELLED:
                 due[priority].append(record)
         if rest is not None:
             for urgency, some in due.items():
@@ -280,7 +283,7 @@ class MemoryStateStore(StateStore):
             return Claimed([], None, storage.control.mode)
         if only is not None:
             record = storage.records.get(only)
-            free = record is not None and record.worker is None and record.phase is not ItemPhase.CANCELLED
+            free = record is not None and record.worker is None and record.phase is not _CANCELLED
             return Claimed([storage.claims.take(record, worker)] if record is not None and free else [], None)
         return storage.claims.take_due(worker, limit, now)
 
@@ -513,7 +516,7 @@ def _check_shape(old: Shape, new: Shape, storage: _Storage) -> None:
     live: dict[str, list[str]] = defaultdict(list)
     for record in storage.records.values():
         for name, row in record.stages.items():
-            if name not in new.stages and not row.state.is_finished and record.phase is not ItemPhase.CANCELLED:
+            if name not in new.stages and not row.state.is_finished and record.phase is not _CANCELLED:
                 live[name].append(record.id)
     if live:
         raise StoreError(removed_stages(dict(live)))

@@ -10,7 +10,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from itertools import chain, repeat
+from itertools import repeat
 from typing import NamedTuple
 
 from treadle.state import EventRow
@@ -55,13 +55,14 @@ class MemoryJournal:
             self._rows.append(row)
 
     def tell_alike(self, items: Sequence[str], at: int, rows: Sequence[EventRow]) -> None:
-        """``tell`` the same of each of these items, one after the other."""
-        count = len(items) * len(rows)
-        self._cursors.extend(range(self._last + 1, self._last + 1 + count))
-        self._items += chain.from_iterable(zip(*repeat(items, len(rows)), strict=True))
-        self._times.extend(array("q", [at]) * count)
-        self._rows += [*rows] * len(items)
-        self._last += count
+        """``tell`` the same of each of these items: one event of all of them, then the next."""
+        count = len(items)
+        for row in rows:
+            self._cursors.extend(range(self._last + 1, self._last + 1 + count))
+            self._items += items
+            self._times.extend(array("q", [at]) * count)
+            self._rows += repeat(row, count)
+            self._last += count
 
     def place_after(self, cursor: int) -> int:
         """Where the first event behind the cursor is."""

@@ -16,6 +16,7 @@ class Group:
         self.size: int = 0
 
 
+_PENDING = ItemPhase.PENDING
 _NO_BOARDS: Mapping[str, SubtaskBoard] = {}
 _NO_REVIEWS: Mapping[str, ReviewRow] = {}
 
@@ -49,7 +50,7 @@ class Record:
         self.key: int = key
         self.fence: int = 0
         self.news: int = 0
-        self.phase: ItemPhase = ItemPhase.PENDING
+        self.phase: ItemPhase = _PENDING
         self.priority: int = 0
         self.urgency: int = 0
         self.added: int = added

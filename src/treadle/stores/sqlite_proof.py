@@ -17,6 +17,7 @@ from treadle.stores.sqlite_schema import connect, prepare
 Query = tuple[str, Sequence[object] | Mapping[str, object]]
 
 _EVENT = f"SELECT 1 FROM events WHERE {OF_ITEM} AND at = :at AND kind = :kind AND attempt IS :attempt AND subtask IS :subtask AND data IS :data"
+_STARTED = EventKind.STAGE_STARTED
 _MARK = "SELECT 1 FROM marks WHERE writer = ? AND number = ?"
 _OLD = 86_400_000_000
 
@@ -41,7 +42,7 @@ def trace_of(changes: Iterable[Change]) -> Query | None:
     """A query that finds what these changes wrote, once they took place; ``None`` if none of them tells of itself."""
     for state, change in changes:
         # A start may not be written yet.
-        told = [event for event in change.events if event.kind is not EventKind.STAGE_STARTED]
+        told = [event for event in change.events if event.kind is not _STARTED]
         if told:
             event = told[-1]
             # Only the holder of an item tells of it at that very microsecond.

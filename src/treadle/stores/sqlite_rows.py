@@ -89,7 +89,7 @@ def read_items(
     con: sqlite3.Connection, names: Names, keys: Sequence[int], *, subtasks: bool = True, stage: str | None = None
 ) -> dict[int, ItemState | StoreCorrupt]:
     """Items by their numbers, in that order; an error in place of one that cannot be read. With ``stage``, only its row."""
-    found = _bare_items(con, keys)
+    found: dict[int, ItemState | StoreCorrupt] = {**_bare_items(con, keys)}
     _read_rows(con, names, keys, found, subtasks=subtasks, stage=stage)
     return found
 
@@ -99,16 +99,16 @@ def read_claimed(con: sqlite3.Connection, names: Names, keys: Sequence[int]) -> 
 
     Whoever writes of an item has claimed it, or acts from outside: of one that nobody did that to, there is no more to read.
     """
-    found = _bare_items(con, keys)
-    touched = [key for key, item in found.items() if isinstance(item, ItemState) and (item.fence > 1 or item.news)]
-    if touched:
+    items = _bare_items(con, keys)
+    found: dict[int, ItemState | StoreCorrupt] = {**items}
+    if touched := [key for key, item in items.items() if item.fence > 1 or item.news]:
         _read_rows(con, names, touched, found)
     return found
 
 
-def _bare_items(con: sqlite3.Connection, keys: Sequence[int]) -> dict[int, ItemState | StoreCorrupt]:
+def _bare_items(con: sqlite3.Connection, keys: Sequence[int]) -> dict[int, ItemState]:
     rows = {row[0]: row for row in con.execute(f"{_ITEM} WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(keys),))}
-    found: dict[int, ItemState | StoreCorrupt] = {}
+    found: dict[int, ItemState] = {}
     for key in keys:
         _, identity, payload, phase, priority, urgency, fence, news, added, lost = rows[key]
         found[key] = ItemState(identity, payload, key, fence, news, PHASES[phase], priority, urgency, added, lost)
