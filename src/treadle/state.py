@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from heapq import heappop, heappush, nsmallest
 from itertools import islice, repeat
-from typing import NamedTuple, overload
+from typing import NamedTuple, final, overload
 
 from treadle.event import EventKind
 from treadle.outcome import ReviewData
@@ -369,8 +369,12 @@ Change = tuple["ItemState", Transition]
 """An item and what changes of it."""
 
 
+@final
 class Alike(Sequence[Change]):
-    """The same change of several items, said once: whoever does not know of this sees the changes one by one."""
+    """The same change of several items, said once: whoever does not know of this sees the changes one by one.
+
+    Ask for it by ``type``: of a ``Sequence``, ``isinstance`` has to think about it.
+    """
 
     __slots__ = ("change", "made", "states")
 

@@ -116,13 +116,13 @@ class _Storage:
             return None
         return record
 
-    def give_back(self, records: Sequence[Record], rest: Rest, revised: Sequence[Record]) -> None:
-        """Whoever held these has done what can be done; of them, what somebody revised meanwhile is due at once."""
+    def give_back(self, records: Sequence[Record], rest: Rest, at: int, revised: Sequence[Record]) -> None:
+        """Whoever held these has done what can be done; of them, what somebody revised meanwhile is due at once, which is ``at``."""
         for record in records:
             record.worker = record.lost = None
         self.claims.rest(records, rest)
         if revised:
-            self.claims.rest(revised, rest._replace(wake=now_us()))
+            self.claims.rest(revised, rest._replace(wake=at))
 
     def make(self, item_id: str, now: int) -> Record:
         """An item that was not known."""
@@ -296,11 +296,11 @@ class MemoryStateStore(StateStore):
             raise self._refusal(state, change)
         self._write(record, change)
         if change.rest is not None:
-            self._storage.give_back([record], change.rest, [] if record.news == state.news else [record])
+            self._storage.give_back([record], change.rest, change.at, [] if record.news == state.news else [record])
         return DONE
 
     async def commit_all(self, changes: Sequence[Change]) -> list[TreadleError | None]:
-        if not isinstance(changes, Alike):
+        if type(changes) is not Alike:
             return await super().commit_all(changes)
         storage, states, change, made = self._storage, changes.states, changes.change, changes.made
         if change.cleared or change.subtasks or change.attempts or change.reviews:
@@ -321,7 +321,7 @@ class MemoryStateStore(StateStore):
             if record.news != state.news:
                 revised.append(record)
         if change.rest is not None:
-            storage.give_back(written, change.rest, revised)
+            storage.give_back(written, change.rest, change.at, revised)
         # Most that rest do so for good, and are counted while they are at hand. What was revised may stand otherwise than the others.
         are_alike = not revised and None not in [record.payload for record in written]
         if change.rest is not None and are_alike and storage.shape is not None:

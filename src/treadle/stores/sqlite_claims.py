@@ -69,7 +69,7 @@ class Claims:
 
 def _fences(changes: Sequence[Change]) -> dict[int, int]:
     """Those under which the changes were made, by key."""
-    if isinstance(changes, Alike):
+    if type(changes) is Alike:
         return {state.key: state.fence for state in changes.states}
     return {state.key: state.fence for state, _ in changes}
 

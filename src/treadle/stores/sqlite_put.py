@@ -108,7 +108,7 @@ def _write_held(
 def write_rows(con: sqlite3.Connection, names: Names, starts: Starts, changes: Iterable[Change]) -> None:
     """Write stages, subtasks, attempts, events and reviews."""
     rows = _Rows(con, names, starts)
-    if not (isinstance(changes, Alike) and rows.take_alike(changes)):
+    if not (type(changes) is Alike and rows.take_alike(changes)):
         for change in changes:
             rows.take(change)
     rows.write()

@@ -23,7 +23,7 @@ _PUT_ENDED = (
 def write_rests(con: sqlite3.Connection, claims: Claims, changes: Sequence[Change]) -> None:
     """Give back the items of the changes that let them rest."""
     rests = _Rests()
-    if isinstance(changes, Alike):
+    if type(changes) is Alike:
         rests.take(changes.states, changes.change)
     else:
         for state, change in changes:

@@ -331,13 +331,16 @@ class Writer:
 
     def _proof(self, batch: Sequence[_Entry], results: Sequence[Any]) -> Query | None:
         """What will tell that this transaction took place, should its COMMIT fail."""
-        for (_, changes, _), result in zip(batch, results, strict=True):
-            told = zip(changes, result if len(changes) > 1 else (result,), strict=False)
-            written = (change for change, refused in told if refused is None)
-            # Either all of those that are alike leave a trace, or none does.
-            if trace := trace_of(islice(written, 1) if isinstance(changes, Alike) else written):
-                return trace
-        return self._marks.leave(self._con)
+        # Of changes that are alike, the first speaks for all.
+        written = (
+            change
+            for (_, changes, _), result in zip(batch, results, strict=True)
+            for change, refused in zip(
+                islice(changes, 1) if type(changes) is Alike else changes, result if len(changes) > 1 else (result,), strict=False
+            )
+            if refused is None
+        )
+        return trace_of(written) or self._marks.leave(self._con)
 
     def _commit(self, batch: Sequence[_Entry], results: list[Any], proof: Query | None, *, on_loop: bool) -> list[Any]:
         """The results, once the transaction took place; else why not."""
@@ -379,7 +382,7 @@ class Writer:
         results: list[Any] = []
         together: list[Sequence[Change]] = []
         for act, changes, _ in batch:
-            if changes and not isinstance(changes, Alike):
+            if changes and type(changes) is not Alike:
                 together.append(changes)
                 continue
             results += self._together(together)
