@@ -27,7 +27,7 @@ from treadle.clock import now_us
 from treadle.driver import put_back
 from treadle.event import EventKind
 from treadle.presence import identity
-from treadle.state import AttemptRow, Change, Ended, EventRow, ItemPhase, Rest, Transition
+from treadle.state import Alike, AttemptRow, Change, Ended, EventRow, ItemPhase, Rest, Transition
 from treadle.testing import contract_acts
 
 pytestmark = pytest.mark.may_block  # the connection of this test stands between SQLite and the store
@@ -69,13 +69,18 @@ def spoil(store: SqliteStateStore, at: int, *, took_place: bool) -> Disk:
     return disk
 
 
-def counting(ran: list[str]) -> Workflow:
+def counting(ran: list[str], *, batches: bool) -> Workflow:
     flow = Workflow("commits")
 
-    @flow.stage
-    async def first(item: dict[str, str]) -> int:
+    async def one(item: dict[str, str]) -> int:
         ran.append(item["id"])
         return 1
+
+    async def many(items: list[dict[str, str]]) -> list[int]:
+        return [await one(item) for item in items]
+
+    one.__name__ = many.__name__ = "first"
+    flow.stage(batch=5, batch_wait=0.001)(many) if batches else flow.stage(one)
 
     @flow.stage
     async def second(item: dict[str, str], first: int) -> int:
@@ -84,10 +89,10 @@ def counting(ran: list[str]) -> Workflow:
     return flow
 
 
-async def troubled(path: Path, at: int, *, took_place: bool) -> tuple[bool, list[str]]:
+async def troubled(path: Path, at: int, *, took_place: bool, batches: bool = False) -> tuple[bool, list[str]]:
     """Whether the COMMIT of that number failed, and what is wrong with a run in which it did."""
     ran: list[str] = []
-    async with SqliteStateStore.open(path) as store, Engine(counting(ran), store) as engine:
+    async with SqliteStateStore.open(path) as store, Engine(counting(ran, batches=batches), store) as engine:
         disk = spoil(store, at, took_place=took_place)
         async with asyncio.timeout(20):
             report = await engine.run(ITEMS, concurrency=5)
@@ -100,10 +105,11 @@ async def troubled(path: Path, at: int, *, took_place: bool) -> tuple[bool, list
     return disk.failed, found
 
 
+@pytest.mark.parametrize("batches", [False, True], ids=["alone", "batches"])
 @pytest.mark.parametrize("slow", [False, True], ids=["on-loop", "in-thread"])
 @pytest.mark.parametrize("took_place", [False, True])
 async def test_at_every_commit_of_a_run_the_run_goes_on_and_nothing_happens_twice(
-    tmp_path: Path, took_place: bool, slow: bool, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, took_place: bool, slow: bool, batches: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writing, "_RETRY_AFTER", 0.001)
     monkeypatch.setattr("treadle.worker._RETRY_US", 1_000)
@@ -111,7 +117,7 @@ async def test_at_every_commit_of_a_run_the_run_goes_on_and_nothing_happens_twic
         monkeypatch.setattr(writing, "_SLOW", 0.0)
     failed = 0
     for at in range(1, 60):
-        happened, found = await troubled(tmp_path / f"{at}.db", at, took_place=took_place)
+        happened, found = await troubled(tmp_path / f"{at}.db", at, took_place=took_place, batches=batches)
         assert found == []
         if not happened:
             break
@@ -321,15 +327,19 @@ async def test_a_change_that_comes_too_late_costs_the_start_before_it_nothing(st
     assert kinds == ["item_added", "stage_started", "stage_completed", "commit_refused"]
 
 
-@pytest.mark.parametrize("apart", [False, True])
-async def test_what_builds_on_a_change_that_cannot_be_stored_is_refused_too(store: SqliteStateStore, apart: bool) -> None:
+@pytest.mark.parametrize("how", ["at once", "apart", "alike"])
+async def test_what_builds_on_a_change_that_cannot_be_stored_is_refused_too(store: SqliteStateStore, how: str) -> None:
     flow = contract_acts.FLOW
     x, y = await contract_acts.held(store, "x", "y")
     begun = decide.begin(flow, x, now_us(), 10)
     told = Transition(now_us(), events=[EventRow(EventKind.STAGE_PROGRESS, "a")], rest=Rest(ItemPhase.COMPLETED, None))
     changes = [(x, begun._replace(stages=[begun.stages[0]._replace(attempt=2**70)], begins=False)), (x, told), (y, told)]
-    if apart:
+    results: list[Any]
+    if how == "apart":
         results = [(await asyncio.gather(store.commit(*change), return_exceptions=True))[0] for change in changes]
+    elif how == "alike":
+        first = await asyncio.gather(store.commit(*changes[0]), return_exceptions=True)
+        results = [*first, *await store.commit_all(Alike([x, y], told))]
     else:
         results = await asyncio.gather(*(store.commit(*change) for change in changes), return_exceptions=True)
     assert [type(result) for result in results] == [StoreError, StoreError, type(None)]

@@ -122,6 +122,20 @@ def test_undo_takes_back_the_last_first() -> None:
     assert place == {"a": 5}
 
 
+def test_undo_takes_back_what_was_done_to_many_at_once() -> None:
+    place, others = {"a": 1}, [{"x": 1}, {}]
+    undo = Undo()
+    undo.put_all(place, {"a": 2, "b": 3})
+    undo.put_in_each(others, "x", 2)
+    before = undo.done
+    undo.drop_all(place, ["a", "b"])
+    assert (place, others) == ({}, [{"x": 2}, {"x": 2}])
+    undo.undo(before)
+    assert place == {"a": 2, "b": 3}
+    undo.undo()
+    assert (place, others) == ({"a": 1}, [{"x": 1}, {}])
+
+
 async def test_a_start_of_an_earlier_claim_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another process took the item from its worker, which claims it again before it has noticed."""
     monkeypatch.setattr(sqlite_writer, "PATIENCE", 3600.0)

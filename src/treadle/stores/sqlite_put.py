@@ -193,8 +193,6 @@ class _Rows:
             return False
         at, stages, events = change.at, change.stages, change.events
         told: Iterable[int] = repeat(0)
-        if change.begins and any(stages[-1].stage in state.stored for state in states):
-            return False
         keys = [state.key for state in states]
         waiting = starts.of_all(keys)
         if waiting[0] is not None:

@@ -132,6 +132,8 @@ class TogetherContract:
             assert [one.stages[stage].artefact for stage in ("a", "b")] == [str(n)] * 2
             assert (one.phase, one.fence, one.priority, one.lost) == (ItemPhase.COMPLETED, other.fence, other.priority, None)
             assert await journal_of(store, f"once-{n}") == await journal_of(store, f"each-{n}")
+        # Whoever has given an item back has nothing more to say of it.
+        assert [type(refused) for refused in await store.commit_all(Alike(once, Transition(9)))] == [LeaseLost] * 4
         counts = await store.counts()
         assert (counts.phases, counts.stages["b"]) == ({ItemPhase.COMPLETED: 8}, {StageState.COMPLETED: 8})
         assert [worker.holds for worker in await store.workers()] == [0]
