@@ -116,13 +116,20 @@ class _Storage:
             return None
         return record
 
-    def give_back(self, records: Sequence[Record], rest: Rest, at: int, revised: Sequence[Record]) -> None:
-        """Whoever held these has done what can be done; of them, what somebody revised meanwhile is due at once, which is ``at``."""
+    def held_alike(self, changes: Alike) -> list[Record] | None:
+        """``held`` of each of these items, if all of them are held, known and as their holder has seen them, and only stages change."""
+        change = changes.change
+        if change.cleared or change.subtasks or change.attempts or change.reviews:
+            return None
+        records = list(filter(None, map(self.records.get, [state.id for state in changes.states])))
+        known = [(r.key, r.fence, r.news) for r in records if r.worker is not None and r.payload is not None]
+        return records if known == [(state.key, state.fence, state.news) for state in changes.states] else None
+
+    def give_back(self, records: Sequence[Record], rest: Rest) -> None:
+        """Whoever held these has done what can be done."""
         for record in records:
             record.worker = record.lost = None
         self.claims.rest(records, rest)
-        if revised:
-            self.claims.rest(revised, rest._replace(wake=at))
 
     def make(self, item_id: str, now: int) -> Record:
         """An item that was not known."""
@@ -296,40 +303,29 @@ class MemoryStateStore(StateStore):
             raise self._refusal(state, change)
         self._write(record, change)
         if change.rest is not None:
-            self._storage.give_back([record], change.rest, change.at, [] if record.news == state.news else [record])
+            # What somebody revised meanwhile is due at once.
+            is_news = record.news != state.news
+            self._storage.give_back([record], change.rest._replace(wake=change.at) if is_news else change.rest)
         return DONE
 
     async def commit_all(self, changes: Sequence[Change]) -> list[TreadleError | None]:
-        if type(changes) is not Alike:
+        if type(changes) is not Alike or (records := self._storage.held_alike(changes)) is None:
             return await super().commit_all(changes)
-        storage, states, change, made = self._storage, changes.states, changes.change, changes.made
-        if change.cleared or change.subtasks or change.attempts or change.reviews:
-            return await super().commit_all(changes)
-        rows = change.stages[bool(made) :]
-        refusals: list[TreadleError | None] = [None] * len(states)
-        written: list[Record] = []
-        revised: list[Record] = []
-        for place, state in enumerate(states):
-            if (record := storage.held(state)) is None:
-                refusals[place] = self._refusal(state, change)
-                continue
-            if made:
-                record.stages[made[place].stage] = made[place]
-            for row in rows:
+        storage, change = self._storage, changes.change
+        for row in change.stages:
+            for record in records:
                 record.stages[row.stage] = row
-            written.append(record)
-            if record.news != state.news:
-                revised.append(record)
+        for record, row in zip(records, changes.made, strict=False):
+            record.stages[row.stage] = row
         if change.rest is not None:
-            storage.give_back(written, change.rest, change.at, revised)
-        # Most that rest do so for good, and are counted while they are at hand. What was revised may stand otherwise than the others.
-        are_alike = not revised and None not in [record.payload for record in written]
-        if change.rest is not None and are_alike and storage.shape is not None:
-            storage.census.alike(written, storage.shape.stages)
+            storage.give_back(records, change.rest)
+        # Most that rest do so for good, and are counted while they are at hand.
+        if change.rest is not None and storage.shape is not None:
+            storage.census.alike(records, storage.shape.stages)
         else:
-            storage.census.changed.update(written)
-        storage.journal.tell_alike([record.id for record in written], change.at, change.events)
-        return refusals
+            storage.census.changed.update(records)
+        storage.journal.tell_alike([record.id for record in records], change.at, change.events)
+        return [None] * len(records)
 
     def _refusal(self, state: ItemState, change: Transition) -> LeaseLost:
         """What is told of a change under a claim that is no more."""

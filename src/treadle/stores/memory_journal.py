@@ -31,7 +31,8 @@ class MemoryJournal:
     def __init__(self) -> None:
         self._last = 0
         """The last cursor that was given."""
-        self._cursors = array("q")
+        self._kept = array("q")
+        """The cursors of what was kept when events were pruned last; those since then follow each other."""
         self._items: list[str] = []
         self._times = array("q")
         self._rows: list[EventRow] = []
@@ -40,7 +41,9 @@ class MemoryJournal:
         return len(self._rows)
 
     def __getitem__(self, place: int) -> Told:
-        return Told(self._cursors[place], self._items[place], self._times[place], self._rows[place])
+        kept = place < len(self._kept)
+        cursor = self._kept[place] if kept else self._last + 1 - len(self) + place
+        return Told(cursor, self._items[place], self._times[place], self._rows[place])
 
     def __iter__(self) -> Iterator[Told]:
         return map(self.__getitem__, range(len(self)))
@@ -49,7 +52,6 @@ class MemoryJournal:
         """Add what happened to an item; ``rows`` may not change any more."""
         for row in rows:
             self._last += 1
-            self._cursors.append(self._last)
             self._items.append(item_id)
             self._times.append(at)
             self._rows.append(row)
@@ -58,7 +60,6 @@ class MemoryJournal:
         """``tell`` the same of each of these items: one event of all of them, then the next."""
         count = len(items)
         for row in rows:
-            self._cursors.extend(range(self._last + 1, self._last + 1 + count))
             self._items += items
             self._times.extend(array("q", [at]) * count)
             self._rows += repeat(row, count)
@@ -66,7 +67,8 @@ class MemoryJournal:
 
     def place_after(self, cursor: int) -> int:
         """Where the first event behind the cursor is."""
-        return bisect_right(self._cursors, cursor)
+        last_kept = self._last - (len(self) - len(self._kept))
+        return bisect_right(self._kept, cursor) if cursor <= last_kept else min(len(self._kept) + cursor - last_kept, len(self))
 
     def places(self, begin: int, item_id: str | None) -> Iterator[int]:
         """Where events are from there on, of that item or of all."""
@@ -86,7 +88,7 @@ class MemoryJournal:
     def rewrite(self, change: Callable[[Told], EventRow | None]) -> None:
         """Every event becomes what ``change`` makes of it; without one it is no more."""
         told = [(event, row) for event in self if (row := change(event)) is not None]
-        self._cursors = array("q", (event.cursor for event, _ in told))
+        self._kept = array("q", (event.cursor for event, _ in told))
         self._items = [event.item_id for event, _ in told]
         self._times = array("q", (event.at for event, _ in told))
         self._rows = [row for _, row in told]
