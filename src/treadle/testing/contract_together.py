@@ -156,6 +156,14 @@ class TogetherContract:
         assert "a" not in lost.stages
         assert (await store.counts()).phases == {ItemPhase.PENDING: 2, ItemPhase.CANCELLED: 1}
 
+    async def test_of_items_that_are_held_anew_nothing_is_taken_from_whoever_had_them_before(self, store: StateStore) -> None:
+        states = await held(store, "x", "y")
+        await store.retire((await store.workers())[0].number)
+        again = (await store.claim(await store.enlist(ME), 10, now_us(), is_dead=alive)).items
+        assert [type(refused) for refused in await store.commit_all(opened_alike(states))] == [LeaseLost] * 2
+        assert await store.commit_all(Alike(again, Transition(now_us()))) == [None] * 2
+        assert (await store.counts()).stages["a"] == {StageState.PENDING: 2}
+
     async def test_what_somebody_revised_is_due_at_once_of_those_that_rest_alike(self, store: StateStore) -> None:
         states = await held(store, "x", "y", "z")
         await store.revise("y", lambda _: Transition(now_us()))
