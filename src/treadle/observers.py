@@ -36,7 +36,8 @@ class Observers:
     def changed(self, state: ItemState, change: Transition) -> None:
         """The change is durable."""
         for row in change.stages:
-            if row.state is not _PENDING and row.state is not _RUNNING:
+            now = row.state
+            if now is not _PENDING and now is not _RUNNING:
                 self.attempts += 1
         if change.subtasks:
             self.attempts += _ended(change.subtasks)

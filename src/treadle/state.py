@@ -390,7 +390,8 @@ class Alike(Sequence[Change]):
         return len(self.states)
 
     def __iter__(self) -> Iterator[Change]:
-        return zip(self.states, map(self._having, self.made) if self.made else repeat(self.change), strict=False)
+        changes = map(self._having, self.made) if self.made else repeat(self.change, len(self.states))
+        return zip(self.states, changes, strict=True)
 
     @overload
     def __getitem__(self, place: int) -> Change: ...

@@ -311,12 +311,14 @@ class MemoryStateStore(StateStore):
     async def commit_all(self, changes: Sequence[Change]) -> list[TreadleError | None]:
         if type(changes) is not Alike or (records := self._storage.held_alike(changes)) is None:
             return await super().commit_all(changes)
-        storage, change = self._storage, changes.change
-        for row in change.stages:
+        storage, change, rows = self._storage, changes.change, changes.change.stages
+        if changes.made:
+            for record, row in zip(records, changes.made, strict=True):
+                record.stages[row.stage] = row
+            rows = rows[1:]
+        for row in rows:
             for record in records:
                 record.stages[row.stage] = row
-        for record, row in zip(records, changes.made, strict=False):
-            record.stages[row.stage] = row
         if change.rest is not None:
             storage.give_back(records, change.rest)
         # Most that rest do so for good, and are counted while they are at hand.

@@ -49,7 +49,7 @@ def ended_alike(states: Sequence[ItemState], stage: str, at: int) -> Alike:
 
 
 class TogetherContract:
-    """``commit_all`` and ``commit_all``: quicker than one by one, and the same."""
+    """``commit_all``: quicker than one by one, and the same; also of what is said once."""
 
     async def test_changes_that_are_committed_together_are_each_as_if_alone(self, store: StateStore) -> None:
         old = await held(store, "x", "y", "z")
