@@ -37,10 +37,13 @@ class Witness:
 
     def lines(self) -> list[tuple[str, str]]:
         """Word and name of each whole line."""
-        if not self.path.exists():
-            return []
-        whole = (line.removesuffix(f" {_WHOLE}") for line in self.path.read_text().split("\n") if line.endswith(f" {_WHOLE}"))
-        return [(word, name) for word, _, name in (line.partition(" ") for line in whole)]
+        return whole_lines(self.path.read_text()) if self.path.exists() else []
+
+
+def whole_lines(text: str) -> list[tuple[str, str]]:
+    """Word and name of each whole line of a side log."""
+    whole = (line.removesuffix(f" {_WHOLE}") for line in text.split("\n") if line.endswith(f" {_WHOLE}"))
+    return [(word, name) for word, _, name in (line.partition(" ") for line in whole)]
 
 
 def faults(store: Path, witness: Witness | None = None, *, ended: bool = False) -> list[str]:

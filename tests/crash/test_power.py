@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from itertools import chain
 from pathlib import Path
 
 import pytest
 
 from tests.crash.bench import Bench, Tally
 from tests.crash.disk_tape import Disk, record, traced
-from tests.crash.judge import Witness, faults
+from tests.crash.judge import Witness, faults, whole_lines
 from tests.crash.lab import Twist, sql
 
 pytestmark = [
@@ -31,12 +32,13 @@ def cut(bench: Bench, tally: Tally, cuts: int, *twists: Twist) -> None:
     before = {name: Path(name).read_bytes() if Path(name).exists() else b"" for name in names}
     ops = record(folder / "tape", "finish", store, side, twists=[SMALL_LOG, *twists])
     assert sum(op.call == "ftruncate" for op in ops) > 2, "the log was never moved into the file"
+    told = [[name for word, name in whole_lines(op.data.decode()) if word == "ack"] if op.file == str(side) else [] for op in ops]
+    assert any(told), "nothing was acknowledged"
     for number in range(cuts):
-        disk, acknowledged = Disk(before), set()
-        for op in ops[: bench.chance.randrange(len(ops))]:
+        disk, moment = Disk(before), bench.chance.randrange(len(ops))
+        for op in ops[:moment]:
             disk.do(op)
-            if op.file == str(side) and op.data.startswith(b"ack "):
-                acknowledged.add(op.data.decode().split(" ", 1)[1].strip())
+        acknowledged = set(chain.from_iterable(told[:moment]))
         image = folder / "image.db"
         for name, data in disk.after_a_power_cut(bench.chance).items():
             Path(name.replace(str(store), str(image))).write_bytes(data)

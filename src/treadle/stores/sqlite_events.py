@@ -92,8 +92,7 @@ def write_both_of_all(con: sqlite3.Connection, first: int, at: int, keys: Sequen
 
 def is_plain_end(event: EventRow, stage: str) -> bool:
     """Whether it tells that the first attempt at the stage has completed it, and nothing else."""
-    kind, name, subtask, attempt, data = event
-    return kind is _COMPLETED and name == stage and attempt == 1 and subtask is None and data is None
+    return event == (_COMPLETED, stage, None, 1, None)
 
 
 def of_kinds(kinds: Collection[EventKind]) -> str:
