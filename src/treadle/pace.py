@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-WHILE_BUSY = 3_000
+WHILE_BUSY = 1_000
 """Events a second that are read while the event loop is busy. To make an object of an event takes a few microseconds, and a quick pipeline tells
 of 100,000 a second: whoever reads all of them at once takes a quarter of its speed (``make bench``, W1), and does not keep up either."""
 _LEAST = 100
