@@ -373,7 +373,7 @@ Change = tuple["ItemState", Transition]
 class Alike(Sequence[Change]):
     """The same change of several items, said once: whoever does not know of this sees the changes one by one.
 
-    Ask for it by ``type``: of a ``Sequence``, ``isinstance`` has to think about it.
+    Ask for it by ``type``: it is asked of every commit, and of an abstract base class ``isinstance`` takes four times as long.
     """
 
     __slots__ = ("change", "made", "states")

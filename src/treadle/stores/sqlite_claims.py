@@ -37,7 +37,7 @@ class Claims:
 
     def all_hold(self, con: sqlite3.Connection, changes: Sequence[Change]) -> bool:
         """Whether all items are different ones and every claim holds, as it almost always is; asked in a write transaction."""
-        fences = _fences(changes)
+        fences = _made_under(changes)
         if len(fences) < len(changes):
             return False
         self._look(con)
@@ -67,7 +67,7 @@ class Claims:
             self._known.pop(key, None)
 
 
-def _fences(changes: Sequence[Change]) -> dict[int, int]:
+def _made_under(changes: Sequence[Change]) -> dict[int, int]:
     """Those under which the changes were made, by key."""
     if type(changes) is Alike:
         return {state.key: state.fence for state in changes.states}
