@@ -154,6 +154,16 @@ class World:
             verdict=None if verdict is None else json.dumps(verdict_data(verdict, "g")),
         )  # fmt: skip
         change = decide.settle(self.flow, self.state, attempt, self.now, 0.5, self.window)
+        if chance.random() < 0.02:
+            state, other = copy.deepcopy(self.state), copy.deepcopy(self.state)
+            assert decide.advance(self.flow, other, attempt, self.now, 0.5, self.window) == change
+            decide.apply(self.flow, state, change)
+            assert (other.stages, other.unmet, other.running, other.asking) == (
+                state.stages,
+                state.unmet,
+                state.running,
+                state.asking,
+            )
         if isinstance(verdict, Rejected | Uncertain) and seq is None:
             carried = any(review.decision is not None for review in change.reviews)
             passed = any(row.stage == stage and row.state is StageState.COMPLETED for row in change.stages)
@@ -265,7 +275,10 @@ def test_the_straight_line_says_what_the_long_way_says(graph: Mapping[str, list[
         draft = Settling(flow, world.state, world.now, window)
         draft.settle_stage(flow.stages[stage], world.state.stages[stage], attempt, 0.5)
         assert _listed(change) == _listed(draft.finish())
+        other = copy.deepcopy(world.state)
+        assert decide.advance(flow, other, attempt, world.now, 0.5, window) == change
         world.take(change)
+        assert _all_of(other) == _all_of(world.state)
     assert all(row.state is StageState.COMPLETED for row in world.state.stages.values())
     assert set(world.state.stages) == set(NAMES)
 
@@ -297,8 +310,12 @@ def test_what_is_said_at_once_of_many_is_what_is_said_of_each(
     for state, other, (of, change) in zip(states, others, changes, strict=True):
         assert of is state
         decide.apply(flow, other, change)
-        assert [getattr(state, name) for name in ItemState.__slots__] == [getattr(other, name) for name in ItemState.__slots__]
+        assert _all_of(state) == _all_of(other)
     assert flow.needed == {name: len(needs) for name, needs in graph.items()}
+
+
+def _all_of(state: ItemState) -> list[object]:
+    return [getattr(state, name) for name in ItemState.__slots__]
 
 
 def _listed(change: Transition) -> list[object]:

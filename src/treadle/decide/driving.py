@@ -15,7 +15,7 @@ from treadle.decide.draft import (
 )
 from treadle.decide.recovery import presume
 from treadle.decide.settling import Settling
-from treadle.decide.straight import alike, straight
+from treadle.decide.straight import alike, apply_straight, straight
 from treadle.definition import Definition
 from treadle.state import (
     Alike,
@@ -191,6 +191,17 @@ def settle(flow: Definition, state: ItemState, attempt: AttemptRow, now: int, ch
     """
     change = straight(flow, state, attempt, now) if window else None
     return _weighed(flow, state, attempt, now, chance, window) if change is None else change
+
+
+def advance(flow: Definition, state: ItemState, attempt: AttemptRow, now: int, chance: float, window: int) -> Transition:
+    """``settle``, and ``apply`` what follows."""
+    change = straight(flow, state, attempt, now) if window else None
+    if change is not None:
+        apply_straight(flow, state, change)
+        return change
+    change = _weighed(flow, state, attempt, now, chance, window)
+    apply(flow, state, change)
+    return change
 
 
 def settle_alike(

@@ -70,6 +70,17 @@ def straight(flow: Definition, state: ItemState, attempt: AttemptRow, now: int) 
     return Transition(now, stages, (), (), told, _ENDED_WELL)
 
 
+def apply_straight(flow: Definition, state: ItemState, change: Transition) -> None:
+    """``apply`` what ``straight`` said: a stage that ran has completed, and what starts has no row yet."""
+    rows, stages = state.stages, change.stages
+    for row in stages:
+        rows[row[0]] = row
+    unmet = state.unmet
+    for feed in flow.stages[stages[0][0]].feeds:
+        unmet[feed] -= 1
+    state.running += len(change.starts) - 1
+
+
 def alike(states: Sequence[ItemState], change: Transition, artefacts: Iterable[str]) -> Alike:
     """What ``straight`` said of one item, for all that stand as it did and have made these."""
     done = change.stages[0]
