@@ -428,6 +428,28 @@ class Call:
         )  # fmt: skip
 
 
+async def attempted(surroundings: Surroundings, subject: Subject, name: str) -> AttemptRow:
+    """How the first attempt at a ``quick`` stage ended: what a ``Call`` says, without one where there is nothing but a value to tell of.
+
+    To put a call together and to ask it takes longer than all else of such an attempt (``make bench``, W1).
+    """
+    stage, bodies, began = surroundings.flow.stages[name], surroundings.bodies, now_us()
+    made: Any
+    bodies.now += 1
+    try:
+        made = await stage.body.function(subject.item)
+    except BaseException as error:
+        if isinstance(error, GeneratorExit | asyncio.CancelledError) and _ended_from_outside(error):
+            raise
+        made = Raised(error)
+    finally:
+        bodies.now -= 1
+    artefact = plain_artefact(stage, made)
+    if artefact is None:
+        return Call(surroundings, subject, stage.unit, subject.state.stages[name]).concluded(made, began)
+    return _tuple(AttemptRow, (name, None, 1, began, now_us(), _COMPLETED, artefact, None, *_NOTHING_ELSE))
+
+
 def plain_artefact(stage: StageDefinition, made: object) -> str | None:
     """The artefact of an attempt that has made a value and nothing more; ``None`` where there is more to say, or it cannot be stored."""
     try:

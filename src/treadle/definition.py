@@ -78,11 +78,14 @@ class StageDefinition:
     """Its first attempt has begun."""
     first_end: EventRow = field(init=False, repr=False)
     """Its first attempt has completed it."""
+    quick: bool = field(init=False, repr=False)
+    """Whether an attempt is one call on the event loop, with the item and nothing else."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "unit", (self.name, None))
         object.__setattr__(self, "first_start", EventRow(EventKind.STAGE_STARTED, self.name, None, 1))
         object.__setattr__(self, "first_end", EventRow(EventKind.STAGE_COMPLETED, self.name, None, 1))
+        object.__setattr__(self, "quick", self.bare and self.batch is None and self.body.only_item)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,12 +6,12 @@ import asyncio
 import json
 import logging
 import random
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from treadle import decide, logged
-from treadle.attempt import Call, Subject, Surroundings, interrupted, wanted
+from treadle.attempt import Call, Subject, Surroundings, attempted, interrupted, wanted
 from treadle.clock import now_us
 from treadle.definition import Definition
 from treadle.errors import LeaseLost, StoreError
@@ -102,7 +102,7 @@ class Driver(Holder):
         self._leave = leave
         self._debug = log.isEnabledFor(logging.DEBUG)
         self._loop = loop
-        self._branches: set[asyncio.Task[None]] = set()
+        self._branches: set[asyncio.Task[Any]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._rest: Rest | None = None
         self._lost = False
@@ -159,7 +159,9 @@ class Driver(Holder):
         try:
             if begun is not None and self._halted:
                 raise asyncio.CancelledError
-            await self._follow(await self._write(self._begin()) if begun is None else begun)
+            first = self._fork(await self._write(self._begin()) if begun is None else begun)
+            if first is not None:
+                await self._chain(first)
             while self._branches:
                 done, _ = await asyncio.wait(self._branches, return_when=asyncio.FIRST_EXCEPTION)
                 for branch in done:
@@ -237,61 +239,81 @@ class Driver(Holder):
         return change
 
     async def _follow(self, change: Transition) -> None:
-        """Run what a durable change has started; of several, the first here and the others in tasks."""
+        """Run what a durable change has started."""
+        if (unit := self._fork(change)) is not None:
+            await self._chain(unit)
+
+    def _fork(self, change: Transition) -> Unit | None:
+        """Of what a durable change has started, the first is for whoever asks; all else goes on in tasks of its own."""
+        starts = change.starts
+        if len(starts) > 1:
+            for unit in starts[1:]:
+                self._spawn(self._chain(unit))
+        if change.ready:
+            for stage in change.ready:
+                self._spawn(self._ask(stage))
+        return starts[0] if starts else None
+
+    async def _chain(self, unit: Unit, raised: BaseException | None = None, *, once: bool = False) -> Transition:
+        """Attempts from ``unit`` on, each of which follows from the one before; the last change. ``once``: only the first of them.
+
+        Done for every stage of every item, so what is not alike for all of them has coroutines of its own (``make bench``, W1).
+        """
         while True:
-            starts = change.starts
-            if len(starts) > 1:
-                for unit in starts[1:]:
-                    self._spawn(self._from(unit))
-            if change.ready:
-                for stage in change.ready:
-                    self._spawn(self._ask(stage))
-            if not starts:
-                return
-            change = await self._attempt(starts[0])
+            attempt = await self._attempted(unit, raised)
+            if attempt.artefact is not None and len(attempt.artefact) > SURELY_INLINE:
+                attempt = await self._shelf.put(attempt)
+            change = decide.advance(self._flow, self._state, attempt, attempt.ended, random.random(), self._window)  # noqa: S311
+            if change.rest is not None:
+                self._leave([self._state.id], self)
+            await self._store.commit(self._state, change)
+            self._written(change)
+            follower = None if once else self._fork(change)
+            if follower is None:
+                return change
+            unit = follower
 
-    async def _from(self, unit: Unit) -> None:
-        await self._follow(await self._attempt(unit))
-
-    def _spawn(self, branch: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, branch: Coroutine[Any, Any, object]) -> None:
         task = self._loop.create_task(branch)
         self._branches.add(task)
         task.add_done_callback(self._ended)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[Any]) -> None:
         # One that failed stays for ``run`` to see.
         if not task.cancelled() and task.exception() is None:
             self._branches.discard(task)
 
-    async def _attempt(self, unit: Unit, raised: BaseException | None = None) -> Transition:
-        """Run the unit and write what follows from it."""
+    def _attempted(self, unit: Unit, raised: BaseException | None = None) -> Awaitable[AttemptRow]:
+        """Run the unit: how the attempt ended."""
         name, seq = unit
-        state = self._state
-        row = state.stages[name] if seq is None else state.boards[name].rows[seq]
+        row: StageRow | SubtaskRow = self._state.stages[name] if seq is None else self._state.boards[name].rows[seq]
+        if (
+            row.attempt > 1
+            or raised is not None
+            or self._shelf.is_used
+            or (seq is not None and self._limits.leave(name) is not None)
+        ):
+            return self._prepared(unit, row, raised)
+        if seq is None and self._flow.stages[name].quick and not row.reruns:
+            return attempted(self._surroundings, self._subject, name)
+        return Call(self._surroundings, self._subject, unit, row).run()
+
+    async def _prepared(self, unit: Unit, row: StageRow | SubtaskRow, raised: BaseException | None) -> AttemptRow:
+        """Run the unit when its past, what it reads and, for a subtask, leave are there."""
+        name, seq = unit
         history = await self._history(unit, row) if row.attempt > 1 else ()
         texts: Mapping[str, str] = _NO_TEXTS
         if self._shelf.is_used:
             texts, missing = await self._shelf.texts(self._flow.stages[name])
             raised = raised or missing
         call = Call(self._surroundings, self._subject, unit, row, history=history, raised=raised, texts=texts)
-        leave = self._limits.leave(name) if seq is not None else None
-        if leave is None:
-            attempt = await call.run()
-        else:
-            await self._enter_blocked(leave, name)
-            try:
-                attempt = await call.run()
-            finally:
-                leave.exit()
-        if attempt.artefact is not None and len(attempt.artefact) > SURELY_INLINE:
-            attempt = await self._shelf.put(attempt)
-        change = decide.settle(self._flow, state, attempt, attempt.ended, random.random(), self._window)  # noqa: S311
-        # What ``_write`` does, without a coroutine of its own: this is done for every stage of every item.
-        decide.apply(self._flow, state, change)
-        if change.rest is not None:
-            self._leave([state.id], self)
-        await self._store.commit(state, change)
-        return self._written(change)
+        if seq is None or (leave := self._limits.leave(name)) is None:
+            return await call.run()
+        await self._enter_blocked(leave, name)
+        try:
+            return await call.run()
+        finally:
+            leave.exit()
 
     async def _history(self, unit: Unit, row: StageRow | SubtaskRow) -> list[AttemptRow]:
         """The unit's attempts before the one that ``row`` has begun, in this run of it."""
@@ -341,7 +363,7 @@ class Driver(Holder):
         if answer is False:
             return await self._write(decide.skip(flow, state, stage, "`when` said no", now_us(), self._window))
         change = await self._write(decide.start(flow, state, stage, now_us(), self._window))
-        return await self._attempt(change.starts[0], answer if isinstance(answer, BaseException) else None)
+        return await self._chain(change.starts[0], answer if isinstance(answer, BaseException) else None, once=True)
 
     async def _wanted(self, stage: str) -> bool | BaseException:
         texts, missing = await self._shelf.texts(self._flow.stages[stage]) if self._shelf.is_used else (_NO_TEXTS, None)
