@@ -51,7 +51,9 @@ class Mode(StrEnum):
     """Nobody claims; workers finish what they hold, and end."""
 
 
-_OPEN = frozenset({StageState.PENDING, StageState.RUNNING})
+# Looking a member up in its enum, or asking a set of them, takes longer than a comparison: a board takes in three rows a subtask.
+_PENDING, _RUNNING = StageState.PENDING, StageState.RUNNING
+_FAILED, _REVIEW = StageState.FAILED, StageState.AWAITING_REVIEW
 _NOBODY: frozenset[str] = frozenset()
 _UNCOUNTED: dict[str, int] = {}
 """One for all items, which nobody changes: ``decide`` gives each its own when it counts."""
@@ -433,15 +435,9 @@ class SubtaskBoard:
         else:
             before = self.rows[row.seq]
             self.rows[row.seq] = row
-            self.unfinished -= before.state in _OPEN
-            self.running -= before.state is StageState.RUNNING
-            self.failed -= before.state is StageState.FAILED
-            self.asked -= before.state is StageState.AWAITING_REVIEW
-        self.unfinished += row.state in _OPEN
-        self.running += row.state is StageState.RUNNING
-        self.failed += row.state is StageState.FAILED
-        self.asked += row.state is StageState.AWAITING_REVIEW
-        if row.state is StageState.PENDING:
+            self._count(before.state, -1)
+        self._count(row.state, 1)
+        if row.state is _PENDING:
             if row.due is None:
                 self.pending.append(row.seq)
             else:
@@ -449,9 +445,20 @@ class SubtaskBoard:
         self._tidy()
         return before
 
+    def _count(self, state: StageState, by: int) -> None:
+        if state is _RUNNING:
+            self.running += by
+            self.unfinished += by
+        elif state is _PENDING:
+            self.unfinished += by
+        elif state is _FAILED:
+            self.failed += by
+        elif state is _REVIEW:
+            self.asked += by
+
     def _tidy(self) -> None:
         """Rows leave the two queues by changing; what is stale is dropped when it reaches the front."""
-        while self.pending and self.rows[self.pending[0]].state is not StageState.PENDING:
+        while self.pending and self.rows[self.pending[0]].state is not _PENDING:
             self.pending.popleft()
         while self.later and self.rows[self.later[0][1]].due != self.later[0][0]:
             heappop(self.later)
@@ -461,7 +468,7 @@ class SubtaskBoard:
         late = [seq for due, seq in nsmallest(room, self.later) if due <= now] if self.later else []
         fresh = islice(self.pending, max(room - len(late), 0))
         chosen = (self.rows[seq] for seq in (*late, *fresh))
-        return [row for row in chosen if row.state is StageState.PENDING]
+        return [row for row in chosen if row.state is _PENDING]
 
 
 class ItemState:

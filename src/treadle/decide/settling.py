@@ -35,6 +35,7 @@ from treadle.wording import counted
 
 _SUB_STARTED, _SUB_DONE = EventKind.SUBTASK_STARTED, EventKind.SUBTASK_COMPLETED
 _STARTED, _DONE = EventKind.STAGE_STARTED, EventKind.STAGE_COMPLETED
+_ENDED, _COMPLETE, _PUT_BACK, _AGAIN = Ended.COMPLETED, Next.COMPLETE, Next.PUT_BACK, Next.AGAIN
 _CHANGED = Ruling(Next.ASK, "a person had edited the last result, and this one is another", AskedBy.CHANGE)
 
 
@@ -241,6 +242,11 @@ class Settling(Draft):
     def settle_subtask(self, stage: StageDefinition, row: SubtaskRow, attempt: AttemptRow, chance: float) -> None:
         self.one_ended()
         board = self.state.boards[stage.name]
+        if attempt.how is _ENDED and attempt.verdict is None and attempt.metrics is None:
+            # What nearly every one comes to; the ruling would say the same, later.
+            self._child_completed(row, attempt)
+            self._after_child(stage, board, _COMPLETE)
+            return
         ruling = rule(stage, attempt, row.spent + 1, self.state.id)
         self._tell_verdict(attempt, row.name)
         if not _implied(attempt, ruling):
@@ -280,7 +286,7 @@ class Settling(Draft):
 
     def _after_child(self, stage: StageDefinition, board: SubtaskBoard, came_to: Next) -> None:
         """Close the fan-out with its last child, or let another start in the place of this one."""
-        left = board.unfinished - (came_to not in (Next.PUT_BACK, Next.AGAIN))
+        left = board.unfinished - (came_to is not _PUT_BACK and came_to is not _AGAIN)
         if left == 0:
             failed, asked = board.failed + (came_to in (Next.FAIL, Next.EXPAND)), board.asked + (came_to is Next.ASK)
             self._close_fan_out(stage, self.state.stages[stage.name], len(board.rows), failed, asked)

@@ -48,8 +48,8 @@ _SUBTASK_SET = (
 )
 _SUBTASKS = "INSERT INTO subtasks"
 _PUT_SUBTASK = Many(_SUBTASKS, "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", _SUBTASK_SET)
-_PUT_BARE_SUBTASK = Many(_SUBTASKS, "(?,?,?,?,?,?,?,?,NULL,NULL,NULL,NULL,0,0,0,NULL)", _SUBTASK_SET)
-_PUT_MADE_SUBTASK = Many(_SUBTASKS, "(?,?,?,?,?,?,?,?,NULL,NULL,?,NULL,0,0,0,NULL)", _SUBTASK_SET)
+_PUT_BARE_SUBTASK = Many(_SUBTASKS, "(?,?,?,?,?,?,?,nullif(?,0),NULL,NULL,NULL,NULL,0,0,0,NULL)", _SUBTASK_SET)
+_PUT_MADE_SUBTASK = Many(_SUBTASKS, "(?,?,?,?,?,?,?,nullif(?,0),NULL,NULL,?,NULL,0,0,0,NULL)", _SUBTASK_SET)
 _PUT_ATTEMPT = Many("INSERT OR REPLACE INTO attempts", "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")
 _PUT_REVIEW = Many(
     f"INSERT INTO reviews ({REVIEW})",
@@ -256,12 +256,12 @@ class _Rows:
         bare, made, whole = self._subtasks
         for row in rows:
             stage = number(con, row[0])
-            if row[7:9] != _NO_DUE_NO_ERROR or row[10:] != _BARE_SUBTASK or row[6] is None:
+            if row[7:9] != _NO_DUE_NO_ERROR or row[10:] != _BARE_SUBTASK:
                 whole.append((key, stage, row[1], row[2], CODE_OF[row[3]], *row[4:]))
             elif row[9] is None:
-                bare.append((key, stage, row[1], row[2], CODE_OF[row[3]], row[4], row[5], row[6]))
+                bare.append((key, stage, row[1], row[2], CODE_OF[row[3]], row[4], row[5], row[6] or 0))
             else:
-                made.append((key, stage, row[1], row[2], CODE_OF[row[3]], row[4], row[5], row[6], row[9]))
+                made.append((key, stage, row[1], row[2], CODE_OF[row[3]], row[4], row[5], row[6] or 0, row[9]))
 
     def _take_rest(self, key: int, change: Transition) -> None:
         con, number = self._con, self._names.number
