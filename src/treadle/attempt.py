@@ -339,7 +339,7 @@ class Call:
         return _PLAIN.encode(self._ctx.metrics, self._where("its recorded metrics"))
 
     def _where(self, what: str) -> str:
-        return f"{what} of stage {self._row.stage!r} of item {self._subject.state.id!r}"
+        return _where(what, self._row.stage, self._subject.state.id)
 
     # endings
 
@@ -378,11 +378,7 @@ class Call:
         )  # fmt: skip
 
     def _encoded(self, value: Any) -> str:
-        try:
-            return self._stage.codec.encode(value, "")
-        except InvalidArtefact as error:
-            # Whose it is, is only put into words when something is wrong with it.
-            raise InvalidArtefact(self._where("the artefact"), error.problems) from error.__cause__
+        return _encoded(self._stage, self._subject.state.id, value)
 
     def _children(self, fan_out: FanOut) -> list[tuple[str, str | None]]:
         children: dict[str, str | None] = {}
@@ -429,33 +425,49 @@ class Call:
 
 
 async def attempted(surroundings: Surroundings, subject: Subject, name: str) -> AttemptRow:
-    """How the first attempt at a ``quick`` stage ended: what a ``Call`` says, without one where there is nothing but a value to tell of.
+    """How the first attempt at a ``quick`` stage ended, which was never done again: without a ``Call`` where there is no more than a value.
 
     To put a call together and to ask it takes longer than all else of such an attempt (``make bench``, W1).
     """
     stage, bodies, began = surroundings.flow.stages[name], surroundings.bodies, now_us()
-    made: Any
     bodies.now += 1
     try:
         made = await stage.body.function(subject.item)
     except BaseException as error:
         if isinstance(error, GeneratorExit | asyncio.CancelledError) and _ended_from_outside(error):
             raise
-        made = Raised(error)
+        # Not kept in a local: this frame, which the error knows, and the error would keep each other.
+        return Call(surroundings, subject, stage.unit, subject.state.stages[name]).concluded(Raised(error), began)
     finally:
         bodies.now -= 1
-    artefact = plain_artefact(stage, made)
-    if artefact is None:
-        return Call(surroundings, subject, stage.unit, subject.state.stages[name]).concluded(made, began)
-    return _tuple(AttemptRow, (name, None, 1, began, now_us(), _COMPLETED, artefact, None, *_NOTHING_ELSE))
+    artefact = plain_artefact(stage, subject.state.id, made)
+    if type(artefact) is str:
+        return _tuple(AttemptRow, (name, None, 1, began, now_us(), _COMPLETED, artefact, None, *_NOTHING_ELSE))
+    call = Call(surroundings, subject, stage.unit, subject.state.stages[name])
+    return call.concluded(made if artefact is None else artefact, began)
 
 
-def plain_artefact(stage: StageDefinition, made: object) -> str | None:
-    """The artefact of an attempt that has made a value and nothing more; ``None`` where there is more to say, or it cannot be stored."""
+def plain_artefact(stage: StageDefinition, item: str, made: object) -> str | Raised | None:
+    """The artefact of an attempt at ``item`` that has made a value and nothing more, or why it cannot be stored.
+
+    ``None`` where there is more to say. A value is encoded once: an iterator would be another the second time.
+    """
     try:
-        return None if made is None or isinstance(made, _NO_PLAIN_VALUES) else stage.codec.encode(made, "")
-    except BaseException:
-        return None  # A value may bring code of its own; whoever concludes the attempt says what it raised.
+        return None if made is None or isinstance(made, _NO_PLAIN_VALUES) else _encoded(stage, item, made)
+    except BaseException as error:  # a value may bring code of its own
+        return Raised(error)
+
+
+def _encoded(stage: StageDefinition, item: str, value: Any) -> str:
+    try:
+        return stage.codec.encode(value, "")
+    except InvalidArtefact as error:
+        # Whose it is, is only put into words when something is wrong with it.
+        raise InvalidArtefact(_where("the artefact", stage.name, item), error.problems) from error.__cause__
+
+
+def _where(what: str, stage: str, item: str) -> str:
+    return f"{what} of stage {stage!r} of item {item!r}"
 
 
 def needs_of(stage: StageDefinition) -> Sequence[str]:

@@ -173,16 +173,16 @@ class BatchDriver(Holder):
         for state, one in made:
             if state.id not in self._held:
                 continue
-            artefact = plain_artefact(stage, one)
-            if artefact is not None and len(artefact) <= SURELY_INLINE:
-                plain.append(state)
-                artefacts.append(artefact)
-            elif artefact is not None:
-                others.append((state, self._completed(state, began, ended, artefact)))
-            else:
+            artefact = plain_artefact(stage, state.id, one)
+            if type(artefact) is not str:
                 row = state.stages[stage.name]
                 call = Call(self._surroundings, self._subject(state), stage.unit, row, clock=lambda: ended)
-                others.append((state, call.concluded(one, began)))
+                others.append((state, call.concluded(one if artefact is None else artefact, began)))
+            elif len(artefact) <= SURELY_INLINE:
+                plain.append(state)
+                artefacts.append(artefact)
+            else:
+                others.append((state, self._completed(state, began, ended, artefact)))
         alike = self._alike(plain, artefacts, began, ended)
         if alike is None:
             others += [(state, self._completed(state, began, ended, one)) for state, one in zip(plain, artefacts, strict=True)]

@@ -79,7 +79,7 @@ class StageDefinition:
     first_end: EventRow = field(init=False, repr=False)
     """Its first attempt has completed it."""
     quick: bool = field(init=False, repr=False)
-    """Whether an attempt is one call on the event loop, with the item and nothing else."""
+    """Whether an attempt at the stage itself is one call on the event loop, with the item and nothing else."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "unit", (self.name, None))

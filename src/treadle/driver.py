@@ -263,7 +263,15 @@ class Driver(Holder):
             attempt = await self._attempted(unit, raised)
             if attempt.artefact is not None and len(attempt.artefact) > SURELY_INLINE:
                 attempt = await self._shelf.put(attempt)
-            change = decide.advance(self._flow, self._state, attempt, attempt.ended, random.random(), self._window)  # noqa: S311
+            change = decide.settle_in_place(
+                self._flow,
+                self._state,
+                attempt,
+                attempt.ended,
+                random.random(),
+                self._window,  # noqa: S311
+            )
+            # What ``_write`` does, without a coroutine of its own.
             if change.rest is not None:
                 self._leave([self._state.id], self)
             await self._store.commit(self._state, change)
@@ -271,7 +279,7 @@ class Driver(Holder):
             follower = None if once else self._fork(change)
             if follower is None:
                 return change
-            unit = follower
+            unit, raised = follower, None
 
     def _spawn(self, branch: Coroutine[Any, Any, object]) -> None:
         task = self._loop.create_task(branch)

@@ -41,11 +41,11 @@ class Signature:
     sources: tuple[str, ...] = field(init=False, compare=False)
     """Where each value comes from, in the order of the parameters."""
     only_item: bool = field(init=False, compare=False)
-    """Whether it takes the item and nothing else."""
+    """Whether it takes the item and nothing else, by place."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sources", tuple(w.source for w in self.wanted))
-        object.__setattr__(self, "only_item", self.sources == (ITEM,))
+        object.__setattr__(self, "only_item", self.sources == (ITEM,) and self.wanted[0].positional)
 
     @property
     def is_async(self) -> bool:

@@ -156,7 +156,7 @@ class World:
         change = decide.settle(self.flow, self.state, attempt, self.now, 0.5, self.window)
         if chance.random() < 0.02:
             state, other = copy.deepcopy(self.state), copy.deepcopy(self.state)
-            assert decide.advance(self.flow, other, attempt, self.now, 0.5, self.window) == change
+            assert decide.settle_in_place(self.flow, other, attempt, self.now, 0.5, self.window) == change
             decide.apply(self.flow, state, change)
             assert (other.stages, other.unmet, other.running, other.asking) == (
                 state.stages,
@@ -276,7 +276,7 @@ def test_the_straight_line_says_what_the_long_way_says(graph: Mapping[str, list[
         draft.settle_stage(flow.stages[stage], world.state.stages[stage], attempt, 0.5)
         assert _listed(change) == _listed(draft.finish())
         other = copy.deepcopy(world.state)
-        assert decide.advance(flow, other, attempt, world.now, 0.5, window) == change
+        assert decide.settle_in_place(flow, other, attempt, world.now, 0.5, window) == change
         world.take(change)
         assert _all_of(other) == _all_of(world.state)
     assert all(row.state is StageState.COMPLETED for row in world.state.stages.values())

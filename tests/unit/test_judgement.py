@@ -27,6 +27,7 @@ from treadle import (
     InvalidTransition,
     InvalidWorkflow,
     ItemNotFound,
+    MemoryStateStore,
     PermanentError,
     QualityFeedback,
     QualityGate,
@@ -372,6 +373,27 @@ def test_full_jitter_and_the_longest_wait() -> None:
     assert [budget.wait_after(n, 0.5) for n in (1, 2, 3, 9)] == [1, 3, 5, 5]
     assert budget.wait_after(1, 0.0) == 0
     assert RetryBudget(max_attempts=9, delay=2, backoff=3, max_delay=10, jitter=False).wait_after(2, 0.5) == 6
+
+
+async def test_each_wait_is_drawn_by_itself() -> None:
+    flow = Workflow("drawn")
+
+    @flow.stage(retry=RetryBudget(max_attempts=2, delay=600))
+    async def one(item: Item) -> None:
+        raise ValueError("broken")
+
+    store, waits = MemoryStateStore(), list[int]()
+    async with Engine(flow, store) as engine, asyncio.timeout(30):
+        running = asyncio.create_task(engine.run([{"id": str(n)} for n in range(20)]))
+        while len(waits) < 20:
+            await asyncio.sleep(0.01)
+            states = [await store.load(str(n)) for n in range(20)]
+            rows = [row for state in states if state is not None for row in state.stages.values()]
+            waits = [row.due - row.updated for row in rows if row.due is not None]
+        engine.stop()
+        await running
+    assert len(set(waits)) > 15
+    assert 0 <= min(waits) <= max(waits) <= 600_000_000
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -293,3 +295,44 @@ async def test_worker_processes_make_and_take_them(tmp_path: Path) -> None:
         assert (await Engine(processed, store).run([{"id": "x"}])).completed == 1
         assert await artefact_row(store, "x", "counted") == "true"
         assert is_reference(await artefact_row(store, "x", "doubled"))
+
+
+async def test_what_a_when_raised_counts_beside_a_large_artefact(store: StateStore) -> None:
+    flow = pair(LARGE, [])
+
+    def refuse(item: Item) -> bool:
+        raise ValueError("cannot say")
+
+    @flow.stage(after=["use"], when=refuse)
+    async def last(item: Item, make: Any) -> int:
+        return len(make)
+
+    assert (await Engine(flow, store).run([{"id": "x"}])).failed == 1
+    state = await store.load("x")
+    assert state is not None
+    assert state.stages["last"].error == "ValueError: cannot say"
+
+
+async def test_stopping_while_a_large_artefact_is_read_puts_its_reader_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads, goes_on, pieces = threading.Event(), threading.Event(), ArtefactFiles.pieces
+
+    def held_up(files: ArtefactFiles, artefact: StoredArtefact) -> Iterator[bytes]:
+        for piece in pieces(files, artefact):
+            reads.set()
+            assert goes_on.wait(30)
+            yield piece
+
+    monkeypatch.setattr(ArtefactFiles, "pieces", held_up)
+    async with open_store(tmp_path / "s.db") as store, Engine(pair(LARGE, []), store) as engine:
+        running = asyncio.create_task(engine.run([{"id": "x"}]))
+        try:
+            assert await asyncio.to_thread(reads.wait, 30)
+            engine.stop(now=True)
+            assert (await asyncio.wait_for(running, 30)).pending == 1
+        finally:
+            goes_on.set()
+        state = await store.load("x")
+        assert state is not None
+        assert (state.stages["use"].state, state.stages["use"].interruptions) == (StageState.PENDING, 0)

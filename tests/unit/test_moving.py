@@ -312,3 +312,21 @@ async def test_cancelling_the_run_itself_puts_everything_back(store: StateStore)
         status = await engine.status("x")
         assert status["body"].state.value == "pending"
         assert not [child for child in status["timed"].subtasks if child.state.value == "running"]
+
+
+async def test_what_a_subtask_records_is_kept_with_its_attempt(store: StateStore) -> None:
+    flow = Workflow("recorded")
+
+    @flow.stage
+    async def split(item: Item) -> FanOut:
+        return FanOut([SubTask("loud"), SubTask("quiet")])
+
+    @split.subtask
+    async def child(item: Item, subtask: SubTask, ctx: StageContext) -> int:
+        if subtask == "loud":
+            ctx.record(tokens=7)
+        return 1
+
+    assert (await Engine(flow, store).run([{"id": "x"}])).completed == 1
+    kept = {name: attempt.metrics for name, attempt in await store.attempts("x", "split") if name is not None}
+    assert kept == {"loud": '{"tokens":7}', "quiet": None}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import json
-from collections.abc import Awaitable, Callable
+import gc
+import weakref
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from treadle import (
 )
 from treadle.attempt import Call, Subject, Surroundings, attempted
 from treadle.breadth import Bodies
+from treadle.clock import now_us
 from treadle.executor import Threads
 from treadle.state import AttemptRow, Ended, ItemState, StageRow, StageState
 
@@ -92,12 +94,9 @@ def _state(payload: str | None = '{"id":"x","n":1}') -> ItemState:
 
 
 def _told(attempt: AttemptRow) -> AttemptRow:
-    """Without its times, and without the frames of a traceback that are of the way taken."""
+    """Without its times."""
     assert attempt.started <= attempt.ended
-    failure = attempt.failure
-    if failure is not None:
-        failure = json.dumps({**json.loads(failure), "frames": [frame["function"] for frame in json.loads(failure)["frames"]]})
-    return attempt._replace(started=0, ended=0, failure=failure)
+    return attempt._replace(started=0, ended=0)
 
 
 async def _both(surroundings: Surroundings, state: ItemState) -> tuple[AttemptRow, AttemptRow]:
@@ -122,6 +121,76 @@ async def test_an_item_that_cannot_be_read_fails_the_attempt() -> None:
     quick, whole = await _both(_surroundings(lambda: 1), _state("{broken"))
     assert quick == whole
     assert (quick.how, quick.artefact) == (Ended.FAILED, None)
+
+
+async def test_it_begins_before_the_body_and_ends_after_it() -> None:
+    surroundings = _surroundings(now_us)
+    began = now_us()
+    attempt = await attempted(surroundings, Subject(surroundings.flow, _state()), "one")
+    assert began <= attempt.started <= int(attempt.artefact or 0) <= attempt.ended <= now_us()
+
+
+async def test_an_error_goes_with_its_attempt() -> None:
+    """And with it all that the body had in hand, without waiting for the garbage collector."""
+    known: list[weakref.ref[BaseException]] = []
+
+    class Broken(Exception):
+        def __init__(self) -> None:
+            known.append(weakref.ref(self))
+
+    surroundings = _surroundings(_raising(Broken))
+    gc.disable()
+    try:
+        attempt = await attempted(surroundings, Subject(surroundings.flow, _state()), "one")
+        assert (attempt.how, [error() for error in known]) == (Ended.FAILED, [None])
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("batch", [None, 4])
+async def test_what_cannot_be_stored_is_encoded_once(batch: int | None) -> None:
+    """The second time, what is left of an iterator would do."""
+    workflow = Workflow("once")
+
+    def values() -> Iterator[Any]:
+        yield 1
+        yield "no number"
+        yield 3
+
+    if batch is None:
+
+        @workflow.stage
+        async def one(item: Item) -> list[int]:
+            return values()  # type: ignore[return-value]
+
+    else:
+
+        @workflow.stage(batch=batch, batch_wait=0.001)
+        async def one(items: list[Item]) -> list[list[int]]:
+            return [values() for _ in items]  # type: ignore[misc]
+
+    store = MemoryStateStore()
+    async with Engine(workflow, store) as engine:
+        await engine.run([{"id": "x"}])
+    state = await store.load("x")
+    assert state is not None
+    assert (state.stages["one"].state, state.stages["one"].artefact) == (StageState.FAILED, None)
+    assert "the artefact of stage 'one' of item 'x': 1: Input should be a valid integer" in (state.stages["one"].error or "")
+
+
+def test_whoever_closes_it_is_heard() -> None:
+    """As when what is left of a loop is cleared away."""
+    surroundings = _surroundings(lambda: 1)
+
+    async def chain() -> None:
+        await attempted(surroundings, Subject(surroundings.flow, _state()), "one")
+        await asyncio.sleep(0)
+
+    closed = chain()
+    closed.send(None)
+    assert surroundings.bodies.now == 1
+    closed.close()
+    assert surroundings.bodies.now == 0
 
 
 async def test_whoever_cancels_it_from_outside_is_heard() -> None:
@@ -179,3 +248,15 @@ async def test_the_first_attempt_after_a_rerun_is_of_that_run() -> None:
         await engine.rerun("x", "one")
         await engine.run()
         assert [(row.run, row.number) for _, row in await store.attempts("x", "one")] == [(1, 1)]
+
+
+async def test_an_item_that_is_wanted_by_name_is_given_by_name() -> None:
+    workflow = Workflow("named")
+
+    @workflow.stage
+    async def one(*, item: Item) -> int:
+        return int(item["n"])
+
+    store = MemoryStateStore()
+    async with Engine(workflow, store) as engine:
+        assert (await engine.run([{"id": "x", "n": 3}])).completed == 1

@@ -193,7 +193,7 @@ def settle(flow: Definition, state: ItemState, attempt: AttemptRow, now: int, ch
     return _weighed(flow, state, attempt, now, chance, window) if change is None else change
 
 
-def advance(flow: Definition, state: ItemState, attempt: AttemptRow, now: int, chance: float, window: int) -> Transition:
+def settle_in_place(flow: Definition, state: ItemState, attempt: AttemptRow, now: int, chance: float, window: int) -> Transition:
     """``settle``, and ``apply`` what follows."""
     change = straight(flow, state, attempt, now) if window else None
     if change is not None:

@@ -125,7 +125,7 @@ class Settling(Draft):
 
     def settle_stage(self, stage: StageDefinition, row: StageRow, attempt: AttemptRow, chance: float) -> None:
         self.one_ended()
-        if attempt.how is Ended.COMPLETED and not stage.judged and not self.state.reviews:
+        if attempt.how is _ENDED and not stage.judged and not self.state.reviews:
             self._just_completed(row, attempt)
         else:
             self._follow_ruling(stage, row, attempt, chance)

@@ -8,6 +8,7 @@ import sqlite3
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -497,7 +498,9 @@ class SqliteStateStore(StateStore):
                 while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
                     yield piece
             finally:
-                pieces.close()
+                # A thread that was left in it by a reader who is cancelled closes it with letting go of it.
+                with suppress(ValueError):
+                    pieces.close()
 
     async def collect(self) -> tuple[int, int]:
         files = self._files

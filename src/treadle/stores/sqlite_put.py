@@ -2,7 +2,8 @@
 
 Python's driver takes as long to bind a ``None`` as SQLite takes to store a column (it looks for an adapter
 first), and most columns of most rows are empty. So rows that have nothing unusual about them are written by
-statements which do not mention what they lack, and events bind values that ``nullif`` turns to nothing.
+statements which do not mention what they lack, and in place of what may be missing or not they bind a value that ``nullif``
+turns to nothing.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ _SUBTASK_SET = (
 )
 _SUBTASKS = "INSERT INTO subtasks"
 _PUT_SUBTASK = Many(_SUBTASKS, "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", _SUBTASK_SET)
-_PUT_BARE_SUBTASK = Many(_SUBTASKS, "(?,?,?,?,?,?,?,nullif(?,0),NULL,NULL,NULL,NULL,0,0,0,NULL)", _SUBTASK_SET)
-_PUT_MADE_SUBTASK = Many(_SUBTASKS, "(?,?,?,?,?,?,?,nullif(?,0),NULL,NULL,?,NULL,0,0,0,NULL)", _SUBTASK_SET)
+_PUT_BARE_SUBTASK = Many(_SUBTASKS, "(?,?,?,?,?,?,?,nullif(?,''),NULL,NULL,NULL,NULL,0,0,0,NULL)", _SUBTASK_SET)
+_PUT_MADE_SUBTASK = Many(_SUBTASKS, "(?,?,?,?,?,?,?,nullif(?,''),NULL,NULL,?,NULL,0,0,0,NULL)", _SUBTASK_SET)
 _PUT_ATTEMPT = Many("INSERT OR REPLACE INTO attempts", "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")
 _PUT_REVIEW = Many(
     f"INSERT INTO reviews ({REVIEW})",
@@ -255,13 +256,13 @@ class _Rows:
         con, number = self._con, self._names.number
         bare, made, whole = self._subtasks
         for row in rows:
-            stage = number(con, row[0])
+            stage, began = number(con, row[0]), "" if row[6] is None else row[6]
             if row[7:9] != _NO_DUE_NO_ERROR or row[10:] != _BARE_SUBTASK:
                 whole.append((key, stage, row[1], row[2], CODE_OF[row[3]], *row[4:]))
             elif row[9] is None:
-                bare.append((key, stage, row[1], row[2], CODE_OF[row[3]], row[4], row[5], row[6] or 0))
+                bare.append((key, stage, row[1], row[2], CODE_OF[row[3]], row[4], row[5], began))
             else:
-                made.append((key, stage, row[1], row[2], CODE_OF[row[3]], row[4], row[5], row[6] or 0, row[9]))
+                made.append((key, stage, row[1], row[2], CODE_OF[row[3]], row[4], row[5], began, row[9]))
 
     def _take_rest(self, key: int, change: Transition) -> None:
         con, number = self._con, self._names.number

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from treadle.clock import now_us
+from treadle.clock import from_us, now_us, to_us
 from treadle.event import EventKind
 from treadle.state import ItemPhase, Rest, StageState, StageStatus, SubTaskStatus, Transition
 from treadle.store import OWN, SHOWN, EventFilter, Filter, StateStore
@@ -75,6 +75,15 @@ class LookingContract:
         assert page.states == {StageState.COMPLETED: 3, StageState.FAILED: 2}
         assert [row.name for row in (await store.children("x", "a", 1, 9, state=StageState.FAILED)).rows] == ["s3"]
         assert list((await store.children("nobody", "a", -1, 2)).rows) == []
+
+    async def test_subtasks_say_when_they_began_if_they_did(self, store: StateStore) -> None:
+        await held(store, "x")
+        began = {"never": None, "at the epoch": from_us(0), "before it": from_us(-1), "once": from_us(7)}
+        for state in (StageState.PENDING, StageState.RUNNING):
+            for name, when in began.items():
+                await store.set_subtask_status("x", "a", name, SubTaskStatus(name, state, started_at=when))
+            found = {row.name: row.started for row in (await store.children("x", "a", -1, 9)).rows}
+            assert found == {name: None if when is None else to_us(when) for name, when in began.items()}
 
     async def test_attempts_of_the_stage_alone(self, store: StateStore) -> None:
         (state,) = await held(store, "x")
