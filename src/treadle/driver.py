@@ -263,14 +263,8 @@ class Driver(Holder):
             attempt = await self._attempted(unit, raised)
             if attempt.artefact is not None and len(attempt.artefact) > SURELY_INLINE:
                 attempt = await self._shelf.put(attempt)
-            change = decide.settle_in_place(
-                self._flow,
-                self._state,
-                attempt,
-                attempt.ended,
-                random.random(),
-                self._window,  # noqa: S311
-            )
+            chance = random.random()  # noqa: S311
+            change = decide.settle_in_place(self._flow, self._state, attempt, attempt.ended, chance, self._window)
             # What ``_write`` does, without a coroutine of its own.
             if change.rest is not None:
                 self._leave([self._state.id], self)
