@@ -28,8 +28,10 @@ ROUNDS = 3
 """The machine's mood changes within a run: everything is measured in turn, so often, and the median counts."""
 
 _SHORT = 5
-"""W6 takes a fifth of a second, within which one mood of the machine lasts: so often in each round."""
+"""W6 takes a fifth of a second and W3 with 1,000 subtasks less, within which one mood of the machine lasts: so often in each round."""
 _LOOKS = 300
+_TURNS = 5
+"""A follower costs less than what one comparison is off by: so many a round, of shorter runs."""
 _WHAT = ("all", "inbox", "inbox-web", "pages", "looking", "curves", "plot")
 
 
@@ -132,8 +134,9 @@ def one_round(folder: Path, count: int, seen: dict[str, list[float]]) -> None:
             asyncio.run(durable(chain(), folder / "lag.db", amount, in_flight, [lag.watch]))
             seen["W1 1000 in flight, loop lag p99, ms"].append(lag.p99())
     seen["W2 in memory, stages/s"].append(5 * count / asyncio.run(in_memory(chain(), count, 1000)))
-    for children in (1_000, 10_000):
-        seen[f"W3 {children} subtasks, subtasks/s"].append(asyncio.run(fanned(folder / f"w3-{children}.db", children)))
+    for run in range(_SHORT):
+        seen["W3 1000 subtasks, subtasks/s"].append(asyncio.run(fanned(folder / f"w3-{run}.db", 1_000)))
+    seen["W3 10000 subtasks, subtasks/s"].append(asyncio.run(fanned(folder / "w3.db", 10_000)))
     for run in range(_SHORT):
         seen["W6 batches of 256 in memory, items/s"].append(count / asyncio.run(in_memory(batched(), count, 1024)))
         path = folder / f"w6-{run}.db"
@@ -147,16 +150,22 @@ def watched(path: Path, count: int, seen: dict[str, list[float]]) -> None:
     """
     look, every = asyncio.run(looks(path))
     seen["W1 with the progress bar, cost in %"].append(100 * look / every)
-    followed = path.with_name("followed.db")
-    # Alone before and after, since what is compared is less than what the machine's mood makes of it in between.
-    before = processor(durable(chain(), path.with_name("before.db"), count, 1000))
-    there = processor(durable(chain(), followed, count, 1000, [partial(follow, followed)]))
-    here = processor(durable(chain(), path.with_name("followed-here.db"), count, 1000, [follow_here]))
-    after = processor(durable(chain(), path.with_name("after.db"), count, 1000))
+    for turn in range(_TURNS):
+        folder = path.with_name(f"watched-{turn}")
+        folder.mkdir()
+        followers(folder, count // 2, seen)
+    seen["Events read to the end, events/s"].append(asyncio.run(read(path)))
+
+
+def followers(folder: Path, count: int, seen: dict[str, list[float]]) -> None:
+    """W1 beside a reader of every event, and alone before and after: what is compared is less than what the machine's mood makes of it in between."""
+    before = processor(durable(chain(), folder / "before.db", count, 1000))
+    there = processor(durable(chain(), folder / "there.db", count, 1000, [partial(follow, folder / "there.db")]))
+    here = processor(durable(chain(), folder / "here.db", count, 1000, [follow_here]))
+    after = processor(durable(chain(), folder / "after.db", count, 1000))
     for where, taken in (("another", there), ("the same", here)):
         label = f"W1 with a follower of the events in {where} process, cost in %"
         seen[label].append(100 * (2 * taken / (before + after) - 1))
-    seen["Events read to the end, events/s"].append(asyncio.run(read(path)))
 
 
 def processor(work: Coroutine[Any, Any, Any]) -> float:

@@ -246,8 +246,8 @@ class Engine:
         """The journal behind the cursor ``after``, in order; ends at its end unless told to ``follow``.
 
         Nothing is lost to a slow reader: it reads rows at its own pace, and resumes with the last ``cursor`` it saw. Nor does
-        one that follows slow what it follows: while the event loop is busy it is told of a few thousand events a second, and
-        of the others as soon as there is time. When ``run`` has returned, read on without ``follow`` to have them all.
+        one that follows slow what it follows: while the event loop is busy it is told of a thousand events a second, and of
+        the others as soon as there is time. When ``run`` has returned, read on without ``follow`` to have them all.
         """
         only = None if item_id is None else checked_id(item_id)
         news = asyncio.Event()
