@@ -28,10 +28,9 @@ ROUNDS = 3
 """The machine's mood changes within a run: everything is measured in turn, so often, and the median counts."""
 
 _SHORT = 5
-"""W6 takes a fifth of a second and W3 with 1,000 subtasks less, within which one mood of the machine lasts: so often in each round."""
+"""So often a round what takes less time than a mood of the machine lasts (W6, W3 with 1,000 subtasks), or costs less than one comparison is off
+by (followers)."""
 _LOOKS = 300
-_TURNS = 5
-"""A follower costs less than what one comparison is off by: so many a round, of shorter runs."""
 _WHAT = ("all", "inbox", "inbox-web", "pages", "looking", "curves", "plot")
 
 
@@ -150,7 +149,7 @@ def watched(path: Path, count: int, seen: dict[str, list[float]]) -> None:
     """
     look, every = asyncio.run(looks(path))
     seen["W1 with the progress bar, cost in %"].append(100 * look / every)
-    for turn in range(_TURNS):
+    for turn in range(_SHORT):
         folder = path.with_name(f"watched-{turn}")
         folder.mkdir()
         followers(folder, count // 2, seen)

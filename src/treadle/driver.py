@@ -159,6 +159,7 @@ class Driver(Holder):
         try:
             if begun is not None and self._halted:
                 raise asyncio.CancelledError
+            # Not by ``_follow``, whose coroutine every step of the chain would go through.
             first = self._fork(await self._write(self._begin()) if begun is None else begun)
             if first is not None:
                 await self._chain(first)
